@@ -57,14 +57,18 @@ impl Score {
     /// The definition in a line, as the help shows it.
     pub const fn definition(self) -> &'static str {
         match self {
-            Self::Induction => "mean over the second copy of A[p, p-length+1]: the token after the earlier one",
+            Self::Induction => {
+                "mean over the second copy of A[p, p-length+1]: the token after the earlier one"
+            }
             Self::Previous => "mean over q >= 1 of A[q, q-1]",
             Self::Duplicate => "mean over the second copy of A[p, p-length]: the earlier one itself",
             Self::Sink => "mean over q >= 1 of A[q, 0]",
             Self::Itself => "mean over q of A[q, q]",
             Self::Entropy => "mean over q >= 1 of H(A[q,:]) / ln(visible keys): 0 one key, 1 uniform",
             Self::Prefix => "25 tokens x 4, attention summed over all earlier targets (Olsson et al. 2022)",
-            Self::Tl => "TransformerLens's stripe: r r without BOS, mean of A[q, q-length+1] from q = length-1",
+            Self::Tl => {
+                "TransformerLens's stripe: r r without BOS, mean of A[q, q-length+1] from q = length-1"
+            }
         }
     }
 

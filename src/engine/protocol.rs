@@ -1,0 +1,325 @@
+//! What the explorer asks of the engine and what the engine answers: plain data, no tensors, no colours.
+//!
+//! Every change of the prompt or of the ablated heads begins a new `epoch`; an answer names the epoch it belongs to,
+//! and whoever receives it drops the ones from an epoch that is over.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{analysis::score::HeadScores, head::Head};
+
+/// A token of the prompt: its id and the exact bytes it stands for (perhaps half a character, never cleaned).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Index in the vocabulary.
+    pub id: u32,
+    /// What the token stands for; empty where the checkpoint has no tokenizer.
+    pub bytes: Vec<u8>,
+}
+
+/// What was opened, for the title line and the reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// Short name, such as `attn-2l` or the last part of a path.
+    pub name: String,
+    /// Where it came from: `embedded`, or a path.
+    pub source: String,
+    /// Family, as `config.json` calls it (`llama`, `gpt2`).
+    pub family: String,
+    /// Number of layers.
+    pub layers: usize,
+    /// Query heads in each layer.
+    pub heads: usize,
+    /// Key/value heads in each layer; fewer than `heads` under grouped-query attention.
+    pub kv_heads: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Number of token ids.
+    pub vocabulary: usize,
+    /// Longest prompt, in tokens.
+    pub context: usize,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// The type most weights are held in, such as `bf16` or `Q4_1`.
+    pub dtype: String,
+    /// Where it runs: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Whether text can be typed; without a tokenizer a prompt is a list of ids.
+    pub has_tokenizer: bool,
+    /// The BOS token, where the vocabulary has one.
+    pub bos: Option<u32>,
+}
+
+/// How several attention values become one cell of a map that is smaller than the matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pool {
+    /// The largest: a stripe one token wide survives.
+    #[default]
+    Max,
+    /// The mean.
+    Mean,
+}
+
+/// What the screen shows of one head; the engine answers with a [`HeadView`], and a newer one replaces one that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The head.
+    pub head: Head,
+    /// The query token.
+    pub query: usize,
+    /// Columns and rows of the map that fit on the screen, in values (not terminal cells).
+    pub fits: (usize, usize),
+    /// How the map is pooled where the matrix does not fit.
+    pub pool: Pool,
+}
+
+/// One head's attention pattern, pooled to at most the cells that fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatternMap {
+    /// Tokens on each side of the whole matrix.
+    pub tokens: usize,
+    /// Tokens on each side of a cell; 1 when nothing is pooled.
+    pub pooled: usize,
+    /// Cells on each side: `tokens / pooled`, rounded up.
+    pub side: usize,
+    /// `[query cell, key cell]`, row-major; 0 above the diagonal.
+    pub values: Vec<f32>,
+}
+
+/// The answer to a [`Look`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadView {
+    /// What was asked.
+    pub look: Look,
+    /// Attention of the query over keys `0..=query`.
+    pub row: Vec<f32>,
+    /// Attention that later queries `query..tokens` give to this token, as a key: `column[i] = A[query + i, query]`.
+    pub column: Vec<f32>,
+    /// The whole pattern.
+    pub map: PatternMap,
+}
+
+/// What the token that a head looks at most is to the query token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The token after an earlier copy of the query token, which stands at `earlier`.
+    Induction {
+        /// Position of the earlier copy.
+        earlier: usize,
+    },
+    /// The token just before.
+    Previous,
+    /// An earlier copy of the query token.
+    Duplicate,
+    /// Position 0.
+    Sink,
+    /// The query token itself.
+    Itself,
+    /// None of these.
+    Other,
+}
+
+/// What one head does at one token; every number is computed from this prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// The head.
+    pub head: Head,
+    /// The query token.
+    pub query: usize,
+    /// The key it attends to most, and how much.
+    pub strongest: (usize, f32),
+    /// What that key is to the query.
+    pub role: Role,
+    /// The token whose logit is followed: the attended one for an induction head, else the model's top prediction.
+    pub target: Token,
+    /// What the head's output writes directly to the target's logit, less its mean over the vocabulary.
+    pub attribution: f32,
+    /// Probability of the target as next token.
+    pub probability: f32,
+    /// The same when the head's output is replaced by its mean over the prompt.
+    pub without: f32,
+}
+
+/// A possible next token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub token: Token,
+    /// Its probability.
+    pub probability: f32,
+    /// Its logit.
+    pub logit: f32,
+}
+
+/// A prompt as it is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptInput {
+    /// Text, to be encoded; BOS is added as [`Bos`] says.
+    Text(String),
+    /// Token ids, taken exactly as they are.
+    Ids(Vec<u32>),
+}
+
+/// Whether a BOS token is put first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bos {
+    /// As the checkpoint's tokenizer does.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How the benchmark sequences of a ranking are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RankSettings {
+    /// Tokens in the block that is repeated.
+    pub length: usize,
+    /// Number of sequences.
+    pub batch: usize,
+    /// Seed of the draw.
+    pub seed: u64,
+    /// Whether each begins with BOS.
+    pub bos: Bos,
+}
+
+impl Default for RankSettings {
+    fn default() -> Self {
+        Self { length: 50, batch: 4, seed: 0, bos: Bos::Auto }
+    }
+}
+
+/// What the app asks for. Requests are served in order; of several waiting [`Request::Look`] only the last is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Run a prompt; answered by `Tokens`, and it ends every earlier epoch.
+    Prompt {
+        /// The epoch that begins.
+        epoch: u64,
+        /// What to run.
+        input: PromptInput,
+        /// Whether BOS goes first.
+        bos: Bos,
+    },
+    /// Add the next token: `Some(id)`, or the most probable one; answered by `Tokens`.
+    Append {
+        /// The epoch that begins.
+        epoch: u64,
+        /// The token to add.
+        token: Option<u32>,
+    },
+    /// Keep the first `length` tokens; answered by `Tokens`.
+    Truncate {
+        /// The epoch that begins.
+        epoch: u64,
+        /// How many stay.
+        length: usize,
+    },
+    /// Replace the outputs of these heads by their mean over the prompt, and of no others; answered by `Tokens`.
+    Ablate {
+        /// The epoch that begins.
+        epoch: u64,
+        /// The heads; empty restores the model.
+        heads: BTreeSet<Head>,
+    },
+    /// Show a head at a token; answered by `Head`, `AtQuery`, `Candidates` and `Explanation`.
+    Look {
+        /// The epoch it belongs to.
+        epoch: u64,
+        /// What to show.
+        look: Look,
+    },
+    /// Score every head in the background; answered by `Ranking`, several times.
+    Rank(RankSettings),
+    /// Stop the ranking; answered by `RankingStopped`.
+    StopRanking,
+}
+
+/// What a long job has done so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is being done, such as `reading weights`.
+    pub stage: &'static str,
+    /// Units done.
+    pub done: u64,
+    /// Units in all; 0 when not known.
+    pub total: u64,
+    /// Whether the units are bytes.
+    pub bytes: bool,
+}
+
+/// What the engine answers.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The model is being opened, or a long prompt is being run.
+    Progress(Progress),
+    /// The model is open.
+    Opened(Arc<ModelInfo>),
+    /// The prompt has been run.
+    Tokens {
+        /// The epoch that it begins.
+        epoch: u64,
+        /// Every token, BOS and generated ones included.
+        tokens: Arc<[Token]>,
+        /// How many of them the prompt had; the others were generated.
+        prompt: usize,
+    },
+    /// The answer to a look.
+    Head {
+        /// Its epoch.
+        epoch: u64,
+        /// The head.
+        view: Arc<HeadView>,
+    },
+    /// What every head does at the query token, as scores of that one row.
+    AtQuery {
+        /// Its epoch.
+        epoch: u64,
+        /// The query token.
+        query: usize,
+        /// `[layer * heads + head]`; `induction`, `previous`, `duplicate`, `sink`, `self` are attention, `entropy` as ever.
+        scores: Arc<[HeadScores]>,
+    },
+    /// The most probable next tokens after the query token, best first.
+    Candidates {
+        /// Its epoch.
+        epoch: u64,
+        /// The query token.
+        query: usize,
+        /// The best of them.
+        top: Arc<[Candidate]>,
+        /// The same with no head ablated, where one is.
+        unablated: Option<Arc<[Candidate]>>,
+    },
+    /// What the head does at the query token.
+    Explanation {
+        /// Its epoch.
+        epoch: u64,
+        /// The facts.
+        explanation: Arc<Explanation>,
+    },
+    /// Scores of every head so far.
+    Ranking {
+        /// How they are measured.
+        settings: RankSettings,
+        /// Sequences measured.
+        done: usize,
+        /// Sequences in all.
+        total: usize,
+        /// `[layer * heads + head]`, means over the sequences measured.
+        scores: Arc<[HeadScores]>,
+    },
+    /// The ranking was stopped before its end.
+    RankingStopped,
+    /// A request failed and changed nothing; a prompt that is too long, say.
+    Failed {
+        /// One line: what, where and what to do.
+        message: String,
+    },
+    /// The engine cannot go on: the model could not be opened. It ends after this.
+    Fatal {
+        /// One line: what, where and what to do.
+        message: String,
+    },
+}
