@@ -3,3 +3,5 @@
 pub mod analysis;
 pub mod engine;
 pub mod head;
+pub mod memory;
+pub mod train;

@@ -79,17 +79,29 @@ impl Score {
 }
 
 /// The scores of one head, in the order of [`Score::ALL`], and the chance level of its induction score.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadScores {
     values: [f32; Score::ALL.len()],
     /// The induction stripe on `[BOS] r s`, where nothing repeats.
     pub chance: f32,
 }
 
+impl Default for HeadScores {
+    /// Nothing measured: every value is not a number.
+    fn default() -> Self {
+        Self { values: [f32::NAN; Score::ALL.len()], chance: f32::NAN }
+    }
+}
+
 impl HeadScores {
-    /// The value of `score`.
+    /// The value of `score`; not a number where it was not measured.
     pub fn get(&self, score: Score) -> f32 {
         self.values[score as usize]
+    }
+
+    /// The value of `score`, where it was measured.
+    pub fn measured(&self, score: Score) -> Option<f32> {
+        Some(self.get(score)).filter(|value| !value.is_nan())
     }
 
     /// Puts `value` in the place of `score`.
