@@ -1,3 +1,7 @@
 //! Quantities computed from a model and its traces; each is one function with its formula and source.
 
+pub mod benchmark;
+pub mod explain;
+pub mod map;
+pub mod rank;
 pub mod score;

@@ -1,3 +1,214 @@
-//! The worker that owns the model: requests in, events out, long work cancelled when it is no longer wanted.
+//! The worker that owns the model: requests in, events out, long work given up when it is no longer wanted.
 
+pub mod open;
 pub mod protocol;
+mod ranking;
+mod session;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+
+use self::{
+    open::{Model, OpenRequest},
+    protocol::{Event, Request},
+    ranking::Ranking,
+    session::Session,
+};
+use crate::error::is_interrupted;
+
+/// What tells work under way that something newer waits.
+#[derive(Clone, Default)]
+struct Mailbox {
+    /// The engine is to end.
+    stop: Arc<AtomicBool>,
+    /// Requests sent so far.
+    sent: Arc<AtomicU64>,
+    /// Requests sent so far that make every earlier one pointless.
+    prompts: Arc<AtomicU64>,
+}
+
+/// A handle to the engine's thread; dropping it cancels the work and ends the thread.
+pub struct Engine {
+    /// What the engine answers.
+    pub events: Receiver<Event>,
+    requests: Option<Sender<Request>>,
+    mailbox: Mailbox,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Opens a model on a thread of its own; the first events tell how that goes.
+    pub fn spawn(open: OpenRequest) -> Self {
+        let (requests, inbox) = unbounded();
+        let (outbox, events) = unbounded();
+        let mailbox = Mailbox::default();
+        let worker = Worker {
+            inbox,
+            outbox,
+            mailbox: mailbox.clone(),
+            taken: 0,
+            waiting: std::collections::VecDeque::new(),
+            ranking: None,
+        };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(&open));
+        Self { events, requests: Some(requests), mailbox, thread: thread.ok() }
+    }
+
+    /// Asks for something; requests to an engine that has ended are forgotten.
+    pub fn send(&self, request: Request) {
+        if matches!(request, Request::Prompt { .. }) {
+            self.mailbox.prompts.fetch_add(1, Relaxed);
+        }
+        // Counted before it can be taken: the worker compares the two numbers.
+        self.mailbox.sent.fetch_add(1, Relaxed);
+        if let Some(requests) = &self.requests {
+            // An engine that could not open its model has told so and ended.
+            let _ = requests.send(request);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.mailbox.stop.store(true, Relaxed);
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was told as an event already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The engine's side of the channels.
+struct Worker {
+    inbox: Receiver<Request>,
+    outbox: Sender<Event>,
+    mailbox: Mailbox,
+    /// Requests taken from the inbox so far.
+    taken: u64,
+    waiting: std::collections::VecDeque<Request>,
+    ranking: Option<Ranking>,
+}
+
+impl Worker {
+    fn run(mut self, open: &OpenRequest) {
+        let outbox = self.outbox.clone();
+        let stop = self.mailbox.stop.clone();
+        let opened = guarded(|| {
+            Model::open(open, &|progress| {
+                // The app's end may be gone; then `stop` is set.
+                let _ = outbox.send(Event::Progress(progress));
+                !stop.load(Relaxed)
+            })
+        });
+        let model = match opened {
+            Ok(model) => Arc::new(model),
+            Err(error) => {
+                let _ = outbox.send(Event::Fatal { message: format!("{error:#}") });
+                return;
+            }
+        };
+        let _ = outbox.send(Event::Opened(Arc::new(model.info.clone())));
+        let mut session = Session::new(model, outbox.clone());
+        while self.fetch() {
+            if let Some(request) = self.waiting.pop_front() {
+                self.serve(&mut session, request);
+            } else if let Some(mut ranking) = self.ranking.take() {
+                let mailbox = self.mailbox.clone();
+                let taken = self.taken;
+                let cancelled = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
+                match guarded(|| ranking.step(&session, &cancelled)) {
+                    Ok(()) if ranking.is_done() => {}
+                    Ok(()) => self.ranking = Some(ranking),
+                    Err(error) if is_interrupted(&error) => self.ranking = Some(ranking),
+                    Err(error) => session.fail(&error),
+                }
+            }
+        }
+    }
+
+    /// Takes every request that has come, waiting for one when there is nothing to do. False: the engine is to end.
+    fn fetch(&mut self) -> bool {
+        if self.waiting.is_empty() && self.ranking.is_none() {
+            match self.inbox.recv() {
+                Ok(request) => self.take(request),
+                Err(_) => return false,
+            }
+        }
+        loop {
+            match self.inbox.try_recv() {
+                Ok(request) => self.take(request),
+                Err(TryRecvError::Empty) => return !self.mailbox.stop.load(Relaxed),
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Puts a request in the queue, without those that it makes pointless.
+    fn take(&mut self, request: Request) {
+        self.taken += 1;
+        match request {
+            Request::Prompt { .. } => {
+                self.waiting.retain(|waiting| matches!(waiting, Request::Rank(_) | Request::StopRanking));
+            }
+            Request::Rank(_) | Request::StopRanking => {}
+            // What a look would show is no longer on the screen.
+            _ => self.waiting.retain(|waiting| !matches!(waiting, Request::Look { .. })),
+        }
+        self.waiting.push_back(request);
+    }
+
+    fn serve(&mut self, session: &mut Session, request: Request) {
+        let (mailbox, taken) = (self.mailbox.clone(), self.taken);
+        let prompts = mailbox.prompts.load(Relaxed);
+        // A prompt goes on unless another one came; what only shows something gives way to anything new.
+        let patient = || mailbox.stop.load(Relaxed) || mailbox.prompts.load(Relaxed) != prompts;
+        let hasty = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
+        let look = match &request {
+            Request::Look { .. } => Some(request.clone()),
+            _ => None,
+        };
+        let result = guarded(|| match request {
+            Request::Prompt { epoch, input, bos } => session.prompt(epoch, &input, bos, &patient),
+            Request::Append { epoch, token } => session.append(epoch, token, &patient),
+            Request::Truncate { epoch, length } => session.truncate(epoch, length),
+            Request::Ablate { epoch, heads } => session.ablate(epoch, heads, &patient),
+            Request::Look { epoch, look } => session.look(epoch, look, &hasty),
+            Request::Rank(settings) => {
+                self.ranking = Some(Ranking::new(session, settings)?);
+                Ok(())
+            }
+            Request::StopRanking => {
+                self.ranking = None;
+                session.tell(Event::RankingStopped);
+                Ok(())
+            }
+        });
+        match result {
+            // It gave way to something else; unless that makes it pointless, it goes on afterwards.
+            Err(error) if is_interrupted(&error) => self.waiting.extend(look),
+            Err(error) => session.fail(&error),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Runs `work`, turning a panic into an error: the explorer lives on and says so.
+fn guarded<R>(work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("unknown");
+        Err(anyhow::anyhow!("internal error: {text}; please report it with the command line"))
+    })
+}

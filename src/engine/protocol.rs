@@ -5,6 +5,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+pub use crate::analysis::{
+    benchmark::{Bos, RankSettings},
+    explain::Role,
+    map::{PatternMap, Pool},
+};
 use crate::{analysis::score::HeadScores, head::Head};
 
 /// A token of the prompt: its id and the exact bytes it stands for (perhaps half a character, never cleaned).
@@ -47,16 +52,8 @@ pub struct ModelInfo {
     pub has_tokenizer: bool,
     /// The BOS token, where the vocabulary has one.
     pub bos: Option<u32>,
-}
-
-/// How several attention values become one cell of a map that is smaller than the matrix.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pool {
-    /// The largest: a stripe one token wide survives.
-    #[default]
-    Max,
-    /// The mean.
-    Mean,
+    /// Tokens in a benchmark block: the usual number, or as many as fit in the context and the vocabulary.
+    pub block: usize,
 }
 
 /// What the screen shows of one head; the engine answers with a [`HeadView`], and a newer one replaces one that waits.
@@ -72,19 +69,6 @@ pub struct Look {
     pub pool: Pool,
 }
 
-/// One head's attention pattern, pooled to at most the cells that fit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PatternMap {
-    /// Tokens on each side of the whole matrix.
-    pub tokens: usize,
-    /// Tokens on each side of a cell; 1 when nothing is pooled.
-    pub pooled: usize,
-    /// Cells on each side: `tokens / pooled`, rounded up.
-    pub side: usize,
-    /// `[query cell, key cell]`, row-major; 0 above the diagonal.
-    pub values: Vec<f32>,
-}
-
 /// The answer to a [`Look`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadView {
@@ -96,26 +80,6 @@ pub struct HeadView {
     pub column: Vec<f32>,
     /// The whole pattern.
     pub map: PatternMap,
-}
-
-/// What the token that a head looks at most is to the query token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The token after an earlier copy of the query token, which stands at `earlier`.
-    Induction {
-        /// Position of the earlier copy.
-        earlier: usize,
-    },
-    /// The token just before.
-    Previous,
-    /// An earlier copy of the query token.
-    Duplicate,
-    /// Position 0.
-    Sink,
-    /// The query token itself.
-    Itself,
-    /// None of these.
-    Other,
 }
 
 /// What one head does at one token; every number is computed from this prompt.
@@ -157,37 +121,6 @@ pub enum PromptInput {
     Text(String),
     /// Token ids, taken exactly as they are.
     Ids(Vec<u32>),
-}
-
-/// Whether a BOS token is put first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bos {
-    /// As the checkpoint's tokenizer does.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
-
-/// How the benchmark sequences of a ranking are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RankSettings {
-    /// Tokens in the block that is repeated.
-    pub length: usize,
-    /// Number of sequences.
-    pub batch: usize,
-    /// Seed of the draw.
-    pub seed: u64,
-    /// Whether each begins with BOS.
-    pub bos: Bos,
-}
-
-impl Default for RankSettings {
-    fn default() -> Self {
-        Self { length: 50, batch: 4, seed: 0, bos: Bos::Auto }
-    }
 }
 
 /// What the app asks for. Requests are served in order; of several waiting [`Request::Look`] only the last is.
@@ -232,7 +165,7 @@ pub enum Request {
     },
     /// Score every head in the background; answered by `Ranking`, several times.
     Rank(RankSettings),
-    /// Stop the ranking; answered by `RankingStopped`.
+    /// Stop the ranking; answered by `RankingStopped`, also when it has just ended.
     StopRanking,
 }
 
@@ -310,7 +243,7 @@ pub enum Event {
         /// `[layer * heads + head]`, means over the sequences measured.
         scores: Arc<[HeadScores]>,
     },
-    /// The ranking was stopped before its end.
+    /// No ranking runs any more.
     RankingStopped,
     /// A request failed and changed nothing; a prompt that is too long, say.
     Failed {

@@ -66,6 +66,17 @@ PRE = {
         False,
         False,
     ),
+    "qwen35": (
+        split(
+            CONTRACTIONS
+            + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+            + LINES
+        ),
+        True,
+        False,
+    ),
+    "bloom": (split(r" ?[^(\s|.,!?…。，、।۔،)]+"), False, False),
+    "viking": (split(r" ?[^(\s|.,!?…。，、।۔،)]+", r"\p{N}"), False, False),
     "deepseek-coder": (split(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK, r"\p{N}"), False, False),
     "deepseek-v3": (split(r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", DEEPSEEK_V3), False, False),
 }
@@ -159,7 +170,7 @@ def write_spm(folder):
 
     def encode(text):
         # The library reads no control tokens out of a text; both converters of such vocabularies start afresh after one.
-        parts = re.split("(<s>|</s>|<sep>)", text)
+        parts = re.split("(<s>|</s>|<sep>|<unk>)", text)
         ids = [[spm.piece_to_id(part)] if at % 2 else spm.encode(part) for at, part in enumerate(parts)]
         return sum(ids, [])
 

@@ -1,0 +1,249 @@
+//! Ranking: every head's scores, folded from the rows of its pattern while the pass runs.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+
+use super::{
+    benchmark::{Benchmark, Blocks, Kind},
+    score::{HeadScores, Score},
+};
+use crate::model::decoder::{Control, Decoder};
+
+/// A mean that is still being taken; empty, it is not a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: u32,
+}
+
+impl Mean {
+    fn add(&mut self, value: f32) {
+        self.sum += f64::from(value);
+        self.count += 1;
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+
+    fn value(self) -> f32 {
+        (self.sum / f64::from(self.count)) as f32
+    }
+}
+
+/// What one row of a pattern adds to `score`: `row` is the attention of `query` over keys `0..=query`.
+///
+/// `None` where the row does not belong to the mean. The formulas are those of [`Score::definition`].
+pub fn share(score: Score, row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
+    match score {
+        Score::Induction => induction(row, query, blocks),
+        Score::Previous => previous(row, query),
+        Score::Duplicate => duplicate(row, query, blocks),
+        Score::Sink => (query >= 1).then(|| row[0]),
+        Score::Itself => Some(row[query]),
+        Score::Entropy => entropy(row, query),
+        Score::Prefix => prefix(row, query, blocks),
+        Score::Tl => stripe(row, query, blocks),
+    }
+}
+
+/// `A[p, p-length+1]` for `p` in the second copy: the prefix matching of Olsson et al. 2022 with one repeat, as the
+/// stripe that head rankings show, without the entry of the first copy's last token that some of them take in.
+fn induction(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
+    let second = blocks.start + blocks.length;
+    (query >= second && query < second + blocks.length).then(|| row[query - blocks.length + 1])
+}
+
+/// `A[q, q-1]` for `q >= 1`.
+fn previous(row: &[f32], query: usize) -> Option<f32> {
+    (query >= 1).then(|| row[query - 1])
+}
+
+/// `A[p, p-length]` for `p` in the second copy.
+fn duplicate(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
+    let second = blocks.start + blocks.length;
+    (query >= second && query < second + blocks.length).then(|| row[query - blocks.length])
+}
+
+/// `H(A[q, :]) / ln(q + 1)` for `q >= 1`: 1 for uniform attention over the visible keys.
+pub fn entropy(row: &[f32], query: usize) -> Option<f32> {
+    if query == 0 {
+        return None;
+    }
+    let entropy: f32 = row.iter().filter(|&&weight| weight > 0.0).map(|&weight| -weight * weight.ln()).sum();
+    Some(entropy / ((query + 1) as f32).ln())
+}
+
+/// For every query from the second copy on, attention summed over the tokens after all its earlier copies
+/// (Olsson et al. 2022, appendix: 25 tokens, 4 times, start token).
+fn prefix(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
+    let copy = query.checked_sub(blocks.start)? / blocks.length;
+    (copy >= 1).then(|| (1..=copy).map(|back| row[query - back * blocks.length + 1]).sum())
+}
+
+/// TransformerLens's demonstration: the diagonal at offset `1 - length` of `r r` without BOS. It begins with the last
+/// token of the first copy, which repeats nothing.
+fn stripe(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
+    (query + 1 >= blocks.length).then(|| row[query + 1 - blocks.length])
+}
+
+/// Scores of every head, while they are being measured.
+#[derive(Clone)]
+pub struct Tally {
+    heads: Vec<HeadTally>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct HeadTally {
+    scores: [Mean; Score::ALL.len()],
+    chance: Mean,
+}
+
+impl HeadTally {
+    /// Takes in a row of a sequence of that kind.
+    fn add(&mut self, kind: Kind, row: &[f32], query: usize, blocks: Blocks) {
+        if kind == Kind::Control {
+            induction(row, query, blocks).into_iter().for_each(|value| self.chance.add(value));
+            return;
+        }
+        for score in Score::ALL.into_iter().filter(|&score| Kind::of(score) == kind) {
+            share(score, row, query, blocks)
+                .into_iter()
+                .for_each(|value| self.scores[score as usize].add(value));
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (mean, other) in self.scores.iter_mut().zip(other.scores) {
+            mean.merge(other);
+        }
+        self.chance.merge(other.chance);
+    }
+}
+
+impl Tally {
+    /// Nothing measured yet, for `heads` heads in all layers.
+    pub fn new(heads: usize) -> Self {
+        Self { heads: vec![HeadTally::default(); heads] }
+    }
+
+    /// Takes in what another tally measured.
+    pub fn merge(&mut self, other: &Self) {
+        for (head, other) in self.heads.iter_mut().zip(&other.heads) {
+            head.merge(other);
+        }
+    }
+
+    /// The means so far, `[layer * heads + head]`; not a number where nothing was measured.
+    pub fn scores(&self) -> Vec<HeadScores> {
+        self.heads
+            .iter()
+            .map(|head| {
+                let mut scores = HeadScores::default();
+                scores.chance = head.chance.value();
+                for score in Score::ALL {
+                    scores.set(score, head.scores[score as usize].value());
+                }
+                scores
+            })
+            .collect()
+    }
+}
+
+/// Measures sequences, each a kind and the number of a draw, in one pass.
+pub fn measure(
+    decoder: &Decoder,
+    benchmark: &Benchmark,
+    draws: &[(Kind, usize)],
+    control: &Control<'_>,
+) -> Result<Tally> {
+    let spec = &decoder.spec;
+    let mut sequences: Vec<Vec<u32>> =
+        draws.iter().map(|&(kind, draw)| benchmark.sequence(kind, draw)).collect();
+    let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+    // A pass takes sequences of one length. What stands after the end of a shorter one is not seen from before it.
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    sequences.iter_mut().for_each(|sequence| sequence.resize(longest, sequence[0]));
+    let tally: Vec<Mutex<HeadTally>> = (0..spec.layers * spec.heads).map(|_| Mutex::default()).collect();
+    decoder.stream(
+        &sequences,
+        &|place, rows| {
+            let (kind, length) = (draws[place.sequence].0, lengths[place.sequence]);
+            let blocks = benchmark.blocks(kind);
+            // The sequences share a head's tally, so each is summed apart first.
+            let mut part = HeadTally::default();
+            for (query, row) in rows.iter().take_while(|(query, _)| *query < length) {
+                part.add(kind, row, query, blocks);
+            }
+            let mut whole =
+                tally[place.layer * spec.heads + place.head].lock().unwrap_or_else(PoisonError::into_inner);
+            whole.merge(&part);
+        },
+        control,
+    )?;
+    let heads =
+        tally.into_iter().map(|head| head.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
+    Ok(Tally { heads })
+}
+
+/// The order of heads by a score, best first; heads that score alike stay in layer order.
+pub fn order(scores: &[HeadScores], by: Score) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    let value = |index: usize| {
+        let value = scores[index].get(by);
+        if value.is_nan() { f32::NEG_INFINITY } else { value }
+    };
+    order.sort_by(|&a, &b| value(b).total_cmp(&value(a)));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCKS: Blocks = Blocks { start: 1, length: 3, copies: 2 };
+
+    #[test]
+    fn each_score_takes_its_own_entries() {
+        // Query 5 of [BOS] a b c a b c is the second b: a b c at 1 2 3, so c follows at 3.
+        let row = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05];
+        assert_eq!(share(Score::Induction, &row, 5, BLOCKS), Some(0.03));
+        assert_eq!(share(Score::Duplicate, &row, 5, BLOCKS), Some(0.02));
+        assert_eq!(share(Score::Previous, &row, 5, BLOCKS), Some(0.04));
+        assert_eq!(share(Score::Itself, &row, 5, BLOCKS), Some(0.05));
+        assert_eq!(share(Score::Sink, &row, 5, BLOCKS), Some(0.0));
+        assert_eq!(share(Score::Induction, &row[..4], 3, BLOCKS), None);
+        assert_eq!(share(Score::Sink, &row[..1], 0, BLOCKS), None);
+    }
+
+    #[test]
+    fn prefix_sums_all_earlier_targets() {
+        let blocks = Blocks { start: 1, length: 2, copies: 4 };
+        let row: Vec<f32> = (0..8).map(|key| key as f32).collect();
+        // Query 7 is the first token of the fourth copy; the tokens after its copies are at 2, 4 and 6.
+        assert_eq!(share(Score::Prefix, &row, 7, blocks), Some(12.0));
+        assert_eq!(share(Score::Prefix, &row[..3], 2, blocks), None);
+    }
+
+    #[test]
+    fn entropy_is_one_for_uniform_attention_and_zero_for_one_key() {
+        assert!((entropy(&[0.25; 4], 3).unwrap() - 1.0).abs() < 1e-6);
+        assert_eq!(entropy(&[0.0, 1.0], 1), Some(0.0));
+        assert_eq!(entropy(&[1.0], 0), None);
+    }
+
+    #[test]
+    fn order_puts_the_best_first_and_the_unmeasured_last() {
+        let scores: Vec<HeadScores> = [0.1, f32::NAN, 0.7]
+            .into_iter()
+            .map(|value| {
+                let mut scores = HeadScores::default();
+                scores.set(Score::Induction, value);
+                scores
+            })
+            .collect();
+        assert_eq!(order(&scores, Score::Induction), [2, 0, 1]);
+    }
+}

@@ -1,0 +1,194 @@
+//! Opening a model: checkpoint, family, memory, decoder, tokenizer.
+
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+
+use super::protocol::{Bos, ModelInfo, Progress, PromptInput, RankSettings, Token};
+use crate::{
+    analysis::benchmark::Benchmark,
+    checkpoint::{Checkpoint, Description, tokenizer::Tokenizer},
+    model::{
+        config::Config,
+        decoder::Decoder,
+        families, load,
+        place::{DeviceChoice, DtypeChoice, Need, Placement},
+        slot::Plan,
+    },
+};
+
+/// What to open, and where.
+#[derive(Clone, Debug, Default)]
+pub struct OpenRequest {
+    /// `MODEL` of the command line; without it, the shipped default.
+    pub model: Option<String>,
+    /// `--device`.
+    pub device: DeviceChoice,
+    /// `--dtype`.
+    pub dtype: DtypeChoice,
+}
+
+/// A model that is open.
+pub struct Model {
+    /// What it is.
+    pub info: ModelInfo,
+    /// Its decoder.
+    pub decoder: Decoder,
+    /// Its tokenizer, or why it has none.
+    pub tokenizer: Result<Tokenizer, String>,
+    /// What it takes in memory with prompts of [`Model::USUAL_PROMPT`] tokens.
+    pub need: Need,
+    bos: Option<u32>,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.info.fmt(f)
+    }
+}
+
+impl Model {
+    /// Prompt length for which memory is reckoned when a model is opened.
+    pub const USUAL_PROMPT: usize = 512;
+
+    /// Opens a model; `progress` answers false to stop.
+    pub fn open(request: &OpenRequest, progress: &dyn Fn(Progress) -> bool) -> Result<Self> {
+        let checkpoint = Checkpoint::open(request.model.as_deref())?;
+        let weights = &checkpoint.weights;
+        let Described { family, plan, bos } = describe(&checkpoint)?;
+        let placement = Placement { device: request.device.open()?, dtype: request.dtype };
+        let spec = &plan.spec;
+        let need = Need::of(spec, weights, &placement, Self::USUAL_PROMPT.min(spec.context));
+        need.check(&placement).with_context(|| checkpoint.source.clone())?;
+        let decoder = load::load(&plan, weights, &placement, &|done, total| {
+            progress(Progress {
+                stage: "reading weights",
+                done: done as u64,
+                total: total as u64,
+                bytes: false,
+            })
+        })
+        .with_context(|| checkpoint.source.clone())?;
+        let bos = checkpoint.tokenizer.as_ref().ok().and_then(Tokenizer::bos).or(bos);
+        let info = ModelInfo {
+            name: checkpoint.name.clone(),
+            source: checkpoint.source.clone(),
+            family: family.into(),
+            layers: spec.layers,
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            width: spec.width,
+            vocabulary: spec.vocabulary,
+            context: spec.context,
+            parameters: weights.parameters(),
+            dtype: placement.dtype_name(weights),
+            device: placement.device_name(),
+            has_tokenizer: checkpoint.tokenizer.is_ok(),
+            bos,
+            block: 0,
+        };
+        let mut model = Self { info, decoder, tokenizer: checkpoint.tokenizer, need, bos };
+        let most = (model.ordinary().len() / 2).min((model.info.context - 1) / 2);
+        model.info.block = RankSettings::default().length.min(most);
+        Ok(model)
+    }
+
+    /// The tokens that benchmark sequences are drawn from.
+    fn ordinary(&self) -> Vec<u32> {
+        let all = 0..self.info.vocabulary as u32;
+        match &self.tokenizer {
+            Ok(tokenizer) => all.filter(|&id| tokenizer.is_ordinary(id)).collect(),
+            Err(_) => all.filter(|&id| Some(id) != self.bos).collect(),
+        }
+    }
+
+    /// The ids of a prompt.
+    ///
+    /// # Errors
+    /// When it is empty, or is text and there is no tokenizer.
+    pub fn encode(&self, input: &PromptInput, bos: Bos) -> Result<Vec<u32>> {
+        let ids = match input {
+            PromptInput::Ids(ids) => ids.clone(),
+            PromptInput::Text(text) => {
+                let tokenizer = match &self.tokenizer {
+                    Ok(tokenizer) => tokenizer,
+                    Err(reason) => {
+                        bail!("text needs a tokenizer, and there is none ({reason}): give token ids")
+                    }
+                };
+                if text.is_empty() {
+                    bail!("the prompt is empty: give it some text");
+                }
+                let first = match (bos, self.bos) {
+                    (Bos::On, None) => bail!("--bos on: the vocabulary names no BOS token; use --bos off"),
+                    (Bos::On, bos) => bos,
+                    (Bos::Auto, bos) if tokenizer.adds_bos() => bos,
+                    _ => None,
+                };
+                first.into_iter().chain(tokenizer.encode(text)?).collect()
+            }
+        };
+        if ids.is_empty() {
+            bail!("the prompt is empty: give at least one token");
+        }
+        Ok(ids)
+    }
+
+    /// The token of an id.
+    pub fn token(&self, id: u32) -> Token {
+        let bytes = self.tokenizer.as_ref().map(|tokenizer| tokenizer.piece(id)).unwrap_or_default();
+        Token { id, bytes }
+    }
+
+    /// The tokens of ids.
+    pub fn tokens(&self, ids: &[u32]) -> Vec<Token> {
+        ids.iter().map(|&id| self.token(id)).collect()
+    }
+
+    /// The benchmark sequences of this model.
+    pub fn benchmark(&self, settings: RankSettings) -> Result<Benchmark> {
+        Benchmark::new(self.ordinary(), self.bos, self.info.context, settings)
+    }
+}
+
+/// What a checkpoint's description says of the model.
+struct Described {
+    family: &'static str,
+    plan: Plan,
+    /// The BOS token that the description names.
+    bos: Option<u32>,
+}
+
+fn describe(checkpoint: &Checkpoint) -> Result<Described> {
+    let (origin, weights) = (&checkpoint.origin, &checkpoint.weights);
+    let find = |name: Option<&str>, key: &str| match name {
+        Some(name) => families::find(name, key, origin),
+        None => bail!("{origin}: key `{key}` is missing: it says which family the model belongs to"),
+    };
+    let (family, plan, bos) = match &checkpoint.description {
+        Description::Hub(values) => {
+            let family = find(values.get("model_type").and_then(|name| name.as_str()), "model_type")?;
+            let plan = (family.hub)(&Config::new(values.clone(), origin.clone()), weights)?;
+            (family, plan, values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok()))
+        }
+        Description::Gguf(metadata) => {
+            let name = metadata.get("general.architecture").and_then(|name| name.to_string().ok());
+            let family = find(name.map(String::as_str), "general.architecture")?;
+            let Some(read) = family.gguf else {
+                bail!(
+                    "{origin}: GGUF files of family `{}` are not read; use its safetensors checkpoint",
+                    family.name
+                );
+            };
+            let plan = read(metadata, weights, origin)?;
+            (family, plan, metadata.get("tokenizer.ggml.bos_token_id").and_then(|id| id.to_u32().ok()))
+        }
+    };
+    // Before anything of that size is made.
+    let (layers, tensors) = (plan.spec.layers, weights.iter().count());
+    if layers > tensors {
+        bail!("{origin}: {layers} layers are promised, but the checkpoint holds {tensors} tensors");
+    }
+    let bos = bos.filter(|&id| (id as usize) < plan.spec.vocabulary);
+    Ok(Described { family: family.name, plan, bos })
+}

@@ -1,0 +1,266 @@
+//! The prompt that is on the screen: its trace, the ablated heads, and the answers about it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::{Result, bail};
+use candle_core::{Device, Tensor};
+use crossbeam_channel::Sender;
+
+use super::{
+    open::Model,
+    protocol::{Bos, Candidate, Event, Explanation, HeadView, Look, PatternMap, Progress, PromptInput, Role},
+};
+use crate::{
+    analysis::{explain, map},
+    head::Head,
+    model::{decoder::Control, trace::Trace},
+};
+
+/// How many next tokens are told.
+const CANDIDATES: usize = 32;
+
+/// A model and the prompt that was run on it.
+pub struct Session {
+    /// The model.
+    pub model: Arc<Model>,
+    events: Sender<Event>,
+    trace: Trace,
+    prompt: usize,
+    ablated: BTreeSet<Head>,
+    /// Residual stream after the last layer with no head ablated, while some are; `[tokens, width]`.
+    intact: Option<Tensor>,
+    /// The query for which `AtQuery` and `Candidates` were told last.
+    told: Option<(u64, usize)>,
+    /// The map that was made last, and for what.
+    map: Option<(u64, Look, PatternMap)>,
+}
+
+impl Session {
+    /// A session that answers through `events`.
+    pub fn new(model: Arc<Model>, events: Sender<Event>) -> Self {
+        let trace = Trace::new(model.decoder.spec.clone());
+        Self {
+            model,
+            events,
+            trace,
+            prompt: 0,
+            ablated: BTreeSet::new(),
+            intact: None,
+            told: None,
+            map: None,
+        }
+    }
+
+    /// Sends an event; an app that is gone hears nothing.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Tells that a request failed.
+    pub fn fail(&self, error: &anyhow::Error) {
+        self.tell(Event::Failed { message: format!("{error:#}") });
+    }
+
+    /// Runs a prompt in the place of the one before.
+    pub fn prompt(
+        &mut self,
+        epoch: u64,
+        input: &PromptInput,
+        bos: Bos,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let ids = self.model.encode(input, bos)?;
+        let mut trace = Trace::new(self.model.decoder.spec.clone());
+        let progress = self.progress("running the prompt");
+        let control = Control { progress: &progress, cancelled };
+        self.model.decoder.extend(&mut trace, &ids, &self.ablated, &control)?;
+        drop(progress);
+        self.prompt = ids.len();
+        self.trace = trace;
+        self.intact = None;
+        if !self.ablated.is_empty() {
+            // What the model does without ablation is told beside it.
+            let mut whole = Trace::new(self.model.decoder.spec.clone());
+            self.model.decoder.extend(
+                &mut whole,
+                &ids,
+                &BTreeSet::new(),
+                &Control { progress: &|_, _| (), cancelled },
+            )?;
+            self.intact = Some(whole.last.view()?);
+        }
+        self.tell_tokens(epoch);
+        Ok(())
+    }
+
+    /// Adds a token, or the most probable one.
+    pub fn append(&mut self, epoch: u64, token: Option<u32>, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        if self.trace.is_empty() {
+            bail!("there is no prompt yet to go on from");
+        }
+        let token = match token {
+            Some(token) => token,
+            None => self.candidates(&self.trace.last.view()?, self.trace.len() - 1)?[0].token.id,
+        };
+        let control = Control { progress: &|_, _| (), cancelled };
+        self.model.decoder.extend(&mut self.trace, &[token], &self.ablated, &control)?;
+        self.tell_tokens(epoch);
+        Ok(())
+    }
+
+    /// Keeps the first `length` tokens.
+    pub fn truncate(&mut self, epoch: u64, length: usize) -> Result<()> {
+        self.trace.truncate(length.max(1));
+        self.prompt = self.prompt.min(self.trace.len());
+        self.tell_tokens(epoch);
+        Ok(())
+    }
+
+    /// Ablates these heads and no others, going on from the residual stream that is cached before the first that changes.
+    pub fn ablate(&mut self, epoch: u64, heads: BTreeSet<Head>, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let info = &self.model.info;
+        if let Some(head) = heads.iter().find(|head| head.layer >= info.layers || head.head >= info.heads) {
+            bail!("there is no head {head}: the model has {} layers of {} heads", info.layers, info.heads);
+        }
+        let changed = heads.symmetric_difference(&self.ablated).map(|head| head.layer).min();
+        if let (Some(layer), false) = (changed, self.trace.is_empty()) {
+            if self.ablated.is_empty() {
+                self.intact = Some(self.trace.last.view()?.copy()?);
+            }
+            let ids = self.trace.ids.clone();
+            let progress = self.progress("running the prompt without the ablated heads");
+            let control = Control { progress: &progress, cancelled };
+            let result = self.model.decoder.rerun(&mut self.trace, layer, &heads, &control);
+            drop(progress);
+            if result.is_err() {
+                self.trace.truncate(0);
+                self.model.decoder.extend(&mut self.trace, &ids, &self.ablated, &Control::FREE)?;
+                return result;
+            }
+        }
+        if heads.is_empty() {
+            self.intact = None;
+        }
+        self.ablated = heads;
+        self.tell_tokens(epoch);
+        Ok(())
+    }
+
+    /// Answers what a screen shows of a head, the quick parts first.
+    pub fn look(&mut self, epoch: u64, look: Look, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let info = &self.model.info;
+        if self.trace.is_empty() {
+            return Ok(());
+        }
+        if look.query >= self.trace.len() || look.head.layer >= info.layers || look.head.head >= info.heads {
+            bail!("there is no token {} or no head {} to look at", look.query, look.head);
+        }
+        let control = Control { progress: &|_, _| (), cancelled };
+        let row = self.trace.row(look.head, look.query)?;
+        let (column, map) = self.column_and_map(epoch, look)?;
+        self.tell(Event::Head { epoch, view: Arc::new(HeadView { look, row: row.clone(), column, map }) });
+        control.check()?;
+        if self.told != Some((epoch, look.query)) {
+            let top = self.candidates(&self.trace.last.view()?, look.query)?;
+            let unablated = match &self.intact {
+                Some(last) if look.query < last.dim(0)? => Some(self.candidates(last, look.query)?.into()),
+                _ => None,
+            };
+            self.tell(Event::Candidates { epoch, query: look.query, top: top.into(), unablated });
+            let scores = explain::at_query(&self.model.decoder, &self.trace, look.query, &control)?;
+            self.tell(Event::AtQuery { epoch, query: look.query, scores: scores.into() });
+            self.told = Some((epoch, look.query));
+        }
+        control.check()?;
+        let explanation = self.explain(look, &row, &control)?;
+        self.tell(Event::Explanation { epoch, explanation: Arc::new(explanation) });
+        Ok(())
+    }
+
+    fn explain(&self, look: Look, row: &[f32], control: &Control<'_>) -> Result<Explanation> {
+        let (decoder, trace) = (&self.model.decoder, &self.trace);
+        let strongest = explain::strongest(row);
+        let role = explain::role(&trace.ids, look.query, strongest.0);
+        let probabilities = self.probabilities(&trace.last.view()?, look.query)?;
+        let target = match role {
+            Role::Induction { .. } => trace.ids[strongest.0],
+            _ => explain::strongest(&probabilities).0 as u32,
+        };
+        let attribution = explain::attribution(decoder, trace, look.head, look.query, target)?;
+        let last = decoder.last_without(trace, look.head, look.query, control)?;
+        let without = self.probabilities(&last, 0)?;
+        Ok(Explanation {
+            head: look.head,
+            query: look.query,
+            strongest,
+            role,
+            target: self.model.token(target),
+            attribution,
+            probability: probabilities[target as usize],
+            without: without[target as usize],
+        })
+    }
+
+    /// Attention to the query token from itself and later ones, and the whole pattern pooled. The map is kept for the
+    /// next query of the same head.
+    fn column_and_map(&mut self, epoch: u64, look: Look) -> Result<(Vec<f32>, PatternMap)> {
+        let mut column = Vec::with_capacity(self.trace.len() - look.query);
+        self.trace.rows(look.head, look.query..self.trace.len(), |rows| {
+            column.extend(rows.iter().map(|(_, row)| row[look.query]));
+        })?;
+        if let Some((made_in, made_for, map)) = &self.map
+            && *made_in == epoch
+            && (made_for.head, made_for.fits, made_for.pool) == (look.head, look.fits, look.pool)
+        {
+            return Ok((column, map.clone()));
+        }
+        let map = map::pattern_map(&self.trace, look.head, look.fits, look.pool)?;
+        self.map = Some((epoch, look, map.clone()));
+        Ok((column, map))
+    }
+
+    /// Logits after token `query` of a residual stream `[tokens, width]`.
+    fn logits(&self, last: &Tensor, query: usize) -> Result<Vec<f32>> {
+        let logits = self.model.decoder.logits(&last.narrow(0, query, 1)?)?;
+        Ok(logits.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?)
+    }
+
+    fn probabilities(&self, last: &Tensor, query: usize) -> Result<Vec<f32>> {
+        Ok(explain::probabilities(&self.logits(last, query)?))
+    }
+
+    /// The most probable next tokens, best first.
+    fn candidates(&self, last: &Tensor, query: usize) -> Result<Vec<Candidate>> {
+        let logits = self.logits(last, query)?;
+        let probabilities = explain::probabilities(&logits);
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        let count = CANDIDATES.min(order.len());
+        let better = |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]);
+        order.select_nth_unstable_by(count - 1, better);
+        order.truncate(count);
+        order.sort_by(better);
+        let candidate = |id: u32| Candidate {
+            token: self.model.token(id),
+            probability: probabilities[id as usize],
+            logit: logits[id as usize],
+        };
+        Ok(order.into_iter().map(candidate).collect())
+    }
+
+    fn tell_tokens(&mut self, epoch: u64) {
+        self.told = None;
+        self.map = None;
+        let tokens = self.model.tokens(&self.trace.ids).into();
+        self.tell(Event::Tokens { epoch, tokens, prompt: self.prompt.min(self.trace.len()) });
+    }
+
+    /// Tells the layers done of a pass.
+    fn progress(&self, stage: &'static str) -> impl Fn(usize, usize) + use<> {
+        let events = self.events.clone();
+        move |done, total| {
+            let progress = Progress { stage, done: done as u64, total: total as u64, bytes: false };
+            // An app that is gone hears nothing.
+            let _ = events.send(Event::Progress(progress));
+        }
+    }
+}

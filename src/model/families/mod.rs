@@ -1,0 +1,54 @@
+//! The families of models: each page reads a configuration into a [`Spec`](super::spec::Spec) and says which tensor
+//! fills which slot of the decoder.
+//!
+//! To add a family, write its page and put its line in [`FAMILIES`]; `tests/reference` makes checkpoints to test it.
+
+mod attn_only;
+mod gpt2;
+mod llama;
+
+use anyhow::{Result, bail};
+
+use super::{config::Config, slot::Plan};
+use crate::checkpoint::{gguf::Metadata, weights::Weights};
+
+/// Reads the metadata of a GGUF file, which messages call by its path; the weights tell what it leaves open.
+type ReadGguf = fn(&Metadata, &Weights, &str) -> Result<Plan>;
+
+/// A family: how its checkpoints are read.
+pub struct Family {
+    /// `model_type` in `config.json`, `general.architecture` in GGUF.
+    pub name: &'static str,
+    /// Reads `config.json`; the weights tell which of several spellings a file has.
+    pub hub: fn(&Config, &Weights) -> Result<Plan>,
+    /// Reads the metadata of a GGUF file, for families that have the format.
+    pub gguf: Option<ReadGguf>,
+}
+
+/// Every family there is.
+pub const FAMILIES: [Family; 3] = [
+    Family { name: "attn-only", hub: attn_only::plan, gguf: None },
+    Family { name: "gpt2", hub: gpt2::plan, gguf: None },
+    Family { name: "llama", hub: llama::plan, gguf: Some(llama::gguf_plan) },
+];
+
+/// The family of that name, which `key` of `origin` gives.
+///
+/// # Errors
+/// When there is none: the message has the nearest and the list.
+pub fn find(name: &str, key: &str, origin: &str) -> Result<&'static Family> {
+    if let Some(family) = FAMILIES.iter().find(|family| family.name == name) {
+        return Ok(family);
+    }
+    let list: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    let nearest = list
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
+        .copied()
+        .unwrap_or_default();
+    bail!(
+        "{origin}: {key} `{}` is not known; the nearest that is: `{nearest}` (known: {})",
+        name.escape_debug(),
+        list.join(", ")
+    )
+}

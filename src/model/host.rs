@@ -1,0 +1,346 @@
+//! The inner loops on the processor: products with stored weights, softmax, activations.
+//!
+//! Weights are read where they lie (mapped, in their own type) and widened a few rows at a time into a buffer that
+//! stays in the cache, so that a bf16 or quantised model costs its own size in memory and nothing is converted twice.
+
+use std::{cell::RefCell, ops::Range};
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::{slot::Layout, spec::Activation};
+use crate::checkpoint::weights::StoredTensor;
+
+/// Outputs of a task: multiples of the product kernel's widest tile, at most what stays in the cache when widened.
+const TILE: usize = 64;
+const MOST_OUTPUTS: usize = 5 * TILE;
+
+/// A matrix of stored weights, or some of its outputs.
+#[derive(Clone)]
+pub struct Matrix {
+    tensor: StoredTensor,
+    layout: Layout,
+    outputs: Range<usize>,
+    inputs: usize,
+}
+
+impl Matrix {
+    /// The `outputs` of a two-sided tensor.
+    pub fn new(tensor: StoredTensor, layout: Layout, outputs: Range<usize>) -> Self {
+        let inputs = match layout {
+            Layout::OutIn => tensor.shape[1],
+            Layout::InOut => tensor.shape[0],
+        };
+        Self { tensor, layout, outputs, inputs }
+    }
+
+    /// Numbers in a row of the stored tensor.
+    fn row(&self) -> usize {
+        self.tensor.shape[1]
+    }
+
+    /// Writes the weights of output `index` to `out`, `[inputs]`.
+    pub fn output(&self, index: usize, out: &mut [f32]) {
+        let index = self.outputs.start + index;
+        match self.layout {
+            Layout::OutIn => self.tensor.widen_from(index * self.row(), out),
+            Layout::InOut => {
+                for (input, out) in out.iter_mut().enumerate() {
+                    self.tensor.widen_from(input * self.row() + index, std::slice::from_mut(out));
+                }
+            }
+        }
+    }
+
+    /// `x W^T`: `[rows, inputs]` to `[rows, outputs]`.
+    pub fn product(&self, x: &[f32], rows: usize) -> Vec<f32> {
+        let (inputs, outputs) = (self.inputs, self.outputs.len());
+        assert_eq!(x.len(), rows * inputs, "a product's input has the wrong size");
+        let mut out = vec![0.0f32; rows * outputs];
+        let target = Target(out.as_mut_ptr());
+        let direct = self.tensor.as_f32();
+        // Every task packs `x` anew for the kernel, so there are no more of them than threads to share the work.
+        let step = outputs.div_ceil(rayon::current_num_threads()).next_multiple_of(TILE).min(MOST_OUTPUTS);
+        (0..outputs.div_ceil(step)).into_par_iter().for_each(|task| {
+            let first = task * step;
+            let count = step.min(outputs - first);
+            let stored = self.outputs.start + first;
+            with_scratch(count * inputs, |scratch| {
+                // Weights as the product sees them, `[inputs, count]`, with the steps between inputs and outputs.
+                let (weights, input_step, output_step) = match (self.layout, direct) {
+                    (Layout::OutIn, Some(all)) => (&all[stored * inputs..], 1, inputs),
+                    (Layout::InOut, Some(all)) => (&all[stored..], self.row(), 1),
+                    (Layout::OutIn, None) => {
+                        self.tensor.widen_from(stored * inputs, scratch);
+                        (&*scratch, 1, inputs)
+                    }
+                    (Layout::InOut, None) => {
+                        for (input, row) in scratch.chunks_exact_mut(count).enumerate() {
+                            self.tensor.widen_from(input * self.row() + stored, row);
+                        }
+                        (&*scratch, count, 1)
+                    }
+                };
+                let target = &target;
+                // SAFETY: the steps stay within `x`, `weights` and `out`, whose sizes are given above; no other task
+                // writes these columns of `out`.
+                unsafe {
+                    product(
+                        [rows, inputs, count],
+                        (x.as_ptr(), inputs, 1),
+                        (weights.as_ptr(), input_step, output_step),
+                        (target.0.add(first), outputs),
+                        1.0,
+                    );
+                }
+            });
+        });
+        out
+    }
+}
+
+/// A pointer that tasks share, each writing numbers of its own.
+pub struct Target(pub *mut f32);
+
+// SAFETY: the tasks that share it write disjoint numbers.
+unsafe impl Sync for Target {}
+
+/// `out = factor * a b` for `a: [rows, inner]`, `b: [inner, columns]`; sides are `[rows, inner, columns]`.
+///
+/// `a` and `b` come with the steps between their rows and columns, `out` with the step between rows.
+///
+/// # Safety
+/// Every number that sides and steps reach is valid for reading, or for `out` for writing by this call alone.
+pub unsafe fn product(
+    [rows, inner, columns]: [usize; 3],
+    (a, a_row, a_column): (*const f32, usize, usize),
+    (b, b_row, b_column): (*const f32, usize, usize),
+    (out, out_row): (*mut f32, usize),
+    factor: f32,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            inner,
+            out,
+            1,
+            out_row as isize,
+            false,
+            a,
+            a_column as isize,
+            a_row as isize,
+            b,
+            b_column as isize,
+            b_row as isize,
+            0.0,
+            factor,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// Runs `work` with a buffer of `size` numbers that this thread keeps for the next call.
+pub fn with_scratch<R>(size: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local!(static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    // Taken out, not borrowed: `work` may run another task on this thread, which then gets a buffer of its own.
+    let mut buffer = SCRATCH.take();
+    if buffer.len() < size {
+        buffer.resize(size, 0.0);
+    }
+    let result = work(&mut buffer[..size]);
+    SCRATCH.replace(buffer);
+    result
+}
+
+/// `e^x` for `x <= 0` and a little above, within 2 units in the last place; below -87 it is 0.
+///
+/// Range reduction by ln 2 and a polynomial, written so that the compiler turns loops over it into vector code.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.clamp(-87.0, 88.0);
+    let power = clamped * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let rest = clamped - power * LN2_HIGH - power * LN2_LOW;
+    let square = rest * rest;
+    let mut series = 1.987_569_1e-4;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        series = series * rest + coefficient;
+    }
+    let fraction = series * square + rest + 1.0;
+    let scale = f32::from_bits(((power as i32 + 127) as u32) << 23);
+    if x < -87.0 { 0.0 } else { fraction * scale }
+}
+
+/// Lanes that reductions run in parallel, so that the compiler may use vectors of any width.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn reduce(numbers: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; LANES];
+    let (chunks, rest) = numbers.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &number) in lanes.iter_mut().zip(chunk) {
+            *lane = combine(*lane, number);
+        }
+    }
+    rest.iter().chain(&lanes).fold(start, |total, &number| combine(total, number))
+}
+
+/// Softmax in place over the visible keys of each row: row `r` sees `first + r + 1` keys, the others become 0.
+pub fn causal_softmax(scores: &mut [f32], keys: usize, first: usize) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+                let (visible, hidden) = scores.split_at_mut(first + row + 1);
+                let largest = reduce(visible, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+                for score in visible.iter_mut() {
+                    *score = exp(*score - largest);
+                }
+                let factor = 1.0 / reduce(visible, 0.0, |a, b| a + b);
+                for score in visible.iter_mut() {
+                    *score *= factor;
+                }
+                hidden.fill(0.0);
+            }
+        },
+    );
+}
+
+/// `activation(x)` in place, times `factor`, number by number, where there is one.
+pub fn activate(activation: Activation, x: &mut [f32], factor: Option<&[f32]>) {
+    const PIECE: usize = 1 << 14;
+    x.par_chunks_mut(PIECE).enumerate().for_each(|(index, piece)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                match activation {
+                    Activation::Silu => map(piece, |x| x * sigmoid(x)),
+                    // tanh-GELU is x sigmoid(2 u), for tanh u = 2 sigmoid(2 u) - 1.
+                    Activation::GeluTanh => map(piece, |x| {
+                        let u = 0.797_884_6 * (x + 0.044_715 * x * x * x);
+                        x * sigmoid(2.0 * u)
+                    }),
+                    Activation::Gelu => {
+                        map(piece, |x| {
+                            0.5 * x
+                                * (1.0 + candle_core::cpu::erf::erf_f32(x * std::f32::consts::FRAC_1_SQRT_2))
+                        });
+                    }
+                    Activation::Relu => map(piece, |x| if x > 0.0 { x } else { 0.0 }),
+                }
+                if let Some(factor) = factor {
+                    let start = index * PIECE;
+                    for (x, factor) in piece.iter_mut().zip(&factor[start..]) {
+                        *x *= factor;
+                    }
+                }
+            },
+        );
+    });
+}
+
+#[inline(always)]
+fn map(numbers: &mut [f32], function: impl Fn(f32) -> f32) {
+    for number in numbers {
+        *number = function(*number);
+    }
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    // Of the two forms, the one whose exponent is not positive.
+    let small = exp(-x.abs());
+    let below = small / (1.0 + small);
+    if x < 0.0 { below } else { 1.0 - below }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::weights::WeightType;
+
+    #[test]
+    fn exp_is_within_a_few_units_of_the_exact_one() {
+        for step in -88_000..=1_000 {
+            let x = step as f32 / 1_000.0;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs() / exact;
+            assert!(x < -87.0 || error < 3e-7, "exp({x}) is off by {error}");
+        }
+        assert_eq!(exp(-1e30), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn softmax_rows_sum_to_one_and_hide_the_future() {
+        let keys = 40;
+        let mut scores: Vec<f32> = (0..3 * keys).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
+        let before = scores.clone();
+        causal_softmax(&mut scores, keys, 20);
+        for row in 0..3 {
+            let (visible, hidden) = scores[row * keys..(row + 1) * keys].split_at(21 + row);
+            assert!((visible.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            assert!(hidden.iter().all(|&weight| weight == 0.0));
+            let exact: f64 = before[row * keys..][..21 + row].iter().map(|&s| f64::from(s).exp()).sum();
+            let expected = f64::from(before[row * keys]).exp() / exact;
+            assert!((f64::from(visible[0]) - expected).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn products_agree_for_every_type_and_layout() {
+        let (inputs, outputs, rows) = (40, 130, 3);
+        let numbers: Vec<f32> = (0..inputs * outputs).map(|i| ((i * 31 % 64) as f32 - 32.0) / 16.0).collect();
+        let x: Vec<f32> = (0..rows * inputs).map(|i| ((i * 17 % 23) as f32 - 11.0) / 8.0).collect();
+        for kind in [WeightType::F32, WeightType::BF16, WeightType::F16] {
+            for (layout, shape) in [(Layout::OutIn, [outputs, inputs]), (Layout::InOut, [inputs, outputs])] {
+                let bytes = kind.narrow(&numbers).unwrap();
+                let tensor = StoredTensor::owned("w".into(), kind, shape.to_vec(), bytes).unwrap();
+                let part = 5..outputs - 7;
+                let result = Matrix::new(tensor, layout, part.clone()).product(&x, rows);
+                for row in 0..rows {
+                    for (column, output) in part.clone().enumerate() {
+                        let expected: f32 = (0..inputs)
+                            .map(|input| {
+                                let place = match layout {
+                                    Layout::OutIn => output * inputs + input,
+                                    Layout::InOut => input * outputs + output,
+                                };
+                                x[row * inputs + input] * numbers[place]
+                            })
+                            .sum();
+                        let got = result[row * part.len() + column];
+                        assert!((got - expected).abs() < 1e-3, "{kind:?} {layout:?}: {got} for {expected}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn activations_match_their_definitions() {
+        let x: Vec<f32> = (-60..60).map(|i| i as f32 / 6.0).collect();
+        for (activation, exact) in [
+            (Activation::Silu, (|x: f64| x / (1.0 + (-x).exp())) as fn(f64) -> f64),
+            (Activation::GeluTanh, |x| {
+                0.5 * x * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x.powi(3))).tanh())
+            }),
+            (Activation::Relu, |x| x.max(0.0)),
+        ] {
+            let mut y = x.clone();
+            activate(activation, &mut y, Some(&vec![2.0; x.len()]));
+            for (&x, &y) in x.iter().zip(&y) {
+                assert!((f64::from(y) - 2.0 * exact(f64::from(x))).abs() < 2e-6, "{activation:?}({x}) = {y}");
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! One decoder for every family, and the trace that a pass of it leaves.
+
+pub mod activation;
+pub mod attention;
+pub mod config;
+pub mod decoder;
+pub mod families;
+pub mod host;
+pub mod linear;
+pub mod load;
+pub mod place;
+pub mod slot;
+pub mod spec;
+pub mod trace;

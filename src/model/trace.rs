@@ -1,0 +1,211 @@
+//! What a pass leaves behind: enough to recompute any row of any head, and to go on from any layer.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+use super::{
+    attention::{self, Rows},
+    spec::Spec,
+};
+use crate::head::Head;
+
+/// A tensor that grows along its second-last dimension (tokens), with room to spare so that a step copies one token.
+pub struct Grow {
+    buffer: Option<Tensor>,
+    len: usize,
+}
+
+impl Grow {
+    const fn new() -> Self {
+        Self { buffer: None, len: 0 }
+    }
+
+    /// Appends the tokens of `part`, `[.., tokens, size]`.
+    fn append(&mut self, part: &Tensor) -> Result<()> {
+        let axis = part.rank() - 2;
+        let more = part.dim(axis)?;
+        let buffer = match &self.buffer {
+            Some(buffer) if self.len > 0 => buffer,
+            // A first prompt is kept as it came, without a copy; the next token makes room.
+            _ => {
+                self.buffer = Some(part.contiguous()?);
+                self.len = more;
+                return Ok(());
+            }
+        };
+        let needed = self.len + more;
+        let capacity = buffer.dim(axis)?;
+        if needed <= capacity {
+            buffer.slice_set(&part.contiguous()?, axis, self.len)?;
+        } else {
+            let mut dims = part.dims().to_vec();
+            // Half as much again, so that stepping copies what is there once in a while, not each time.
+            dims[axis] = needed.max(capacity + capacity / 2).max(64);
+            let larger = Tensor::zeros(dims, part.dtype(), part.device())?;
+            larger.slice_set(&buffer.narrow(axis, 0, self.len)?.contiguous()?, axis, 0)?;
+            larger.slice_set(&part.contiguous()?, axis, self.len)?;
+            self.buffer = Some(larger);
+        }
+        self.len = needed;
+        Ok(())
+    }
+
+    /// The tokens so far; valid until the next change.
+    pub fn view(&self) -> Result<Tensor> {
+        match &self.buffer {
+            Some(buffer) => Ok(buffer.narrow(buffer.rank() - 2, 0, self.len)?),
+            None => anyhow::bail!("nothing has been run yet"),
+        }
+    }
+}
+
+/// What one layer leaves.
+pub struct LayerTrace {
+    /// Residual stream before the layer, `[tokens, width]`.
+    pub residual: Grow,
+    /// Queries after rotation, `[heads, tokens, head_size]`.
+    pub queries: Grow,
+    /// Keys after rotation, `[kv_heads, tokens, head_size]`.
+    pub keys: Grow,
+    /// Values, `[kv_heads, tokens, head_size]`.
+    pub values: Grow,
+    /// Mean outputs that replace those of ablated heads, `[head_size]` each.
+    pub means: BTreeMap<usize, Vec<f32>>,
+}
+
+impl LayerTrace {
+    /// The trace of nothing yet, whose ablated heads have these means.
+    pub(super) fn with_means(means: BTreeMap<usize, Vec<f32>>) -> Self {
+        Self { residual: Grow::new(), queries: Grow::new(), keys: Grow::new(), values: Grow::new(), means }
+    }
+
+    fn parts(&mut self) -> [&mut Grow; 4] {
+        [&mut self.residual, &mut self.queries, &mut self.keys, &mut self.values]
+    }
+
+    /// Appends the part of a pass.
+    pub fn append(
+        &mut self,
+        residual: &Tensor,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+    ) -> Result<()> {
+        for (grow, part) in self.parts().into_iter().zip([residual, queries, keys, values]) {
+            grow.append(part)?;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) {
+        for part in self.parts() {
+            part.len = part.len.min(len);
+        }
+    }
+}
+
+/// The trace of a prompt: O(layers x tokens x width), never layers x heads x tokens x tokens.
+pub struct Trace {
+    spec: Arc<Spec>,
+    /// The tokens that were run.
+    pub ids: Vec<u32>,
+    /// One for each layer.
+    pub layers: Vec<LayerTrace>,
+    /// Residual stream after the last layer, `[tokens, width]`.
+    pub last: Grow,
+}
+
+impl Trace {
+    /// The trace of nothing yet.
+    pub fn new(spec: Arc<Spec>) -> Self {
+        let layers = (0..spec.layers).map(|_| LayerTrace::with_means(BTreeMap::new())).collect();
+        Self { spec, ids: Vec::new(), layers, last: Grow::new() }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether nothing has been run.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Forgets every token from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+        self.last.len = self.last.len.min(len);
+        for layer in &mut self.layers {
+            layer.truncate(len);
+        }
+    }
+
+    /// Forgets what layers from `layer` on have left, so that a pass can go on from there.
+    pub(super) fn rewind(&mut self, layer: usize) {
+        for layer in &mut self.layers[layer..] {
+            layer.truncate(0);
+        }
+        self.last.len = 0;
+    }
+
+    /// Appends what comes out of the last layer.
+    pub(super) fn finish(&mut self, last: &Tensor) -> Result<()> {
+        self.last.append(last)
+    }
+
+    /// Queries and keys of a head, each `[tokens, head_size]`.
+    fn pattern_inputs(&self, head: Head) -> Result<(Tensor, Tensor)> {
+        let layer = &self.layers[head.layer];
+        Ok((layer.queries.view()?.get(head.head)?, layer.keys.view()?.get(head.head / self.spec.group())?))
+    }
+
+    /// Rows `queries` of a head's pattern, recomputed and shown to `see` in order.
+    pub fn rows(&self, head: Head, queries: Range<usize>, see: impl FnMut(&Rows<'_>)) -> Result<()> {
+        let (q, k) = self.pattern_inputs(head)?;
+        attention::pattern_rows(&q, &k, self.spec.scale[head.layer], queries, see)
+    }
+
+    /// Attention of one query over keys `0..=query`.
+    pub fn row(&self, head: Head, query: usize) -> Result<Vec<f32>> {
+        let mut row = Vec::new();
+        self.rows(head, query..query + 1, |rows| row.extend_from_slice(rows.weights))?;
+        Ok(row)
+    }
+
+    /// A head's whole pattern, `[query, key]` row-major.
+    pub fn matrix(&self, head: Head) -> Result<Vec<f32>> {
+        let tokens = self.len();
+        let mut matrix = vec![0.0; tokens * tokens];
+        self.rows(head, 0..tokens, |rows| {
+            for (query, row) in rows.iter() {
+                matrix[query * tokens..][..row.len()].copy_from_slice(row);
+            }
+        })?;
+        Ok(matrix)
+    }
+
+    /// What a head's output is at `queries`: weighted sums of values, `[queries, head_size]`.
+    pub fn output(&self, head: Head, queries: Range<usize>) -> Result<Vec<f32>> {
+        let values = self.layers[head.layer].values.view()?.get(head.head / self.spec.group())?;
+        let values = values.to_device(&Device::Cpu)?.contiguous()?;
+        let size = self.spec.head_size;
+        let mut out = Vec::with_capacity(queries.len() * size);
+        super::linear::with_host(&values, |values| {
+            self.rows(head, queries, |rows| {
+                for (_, row) in rows.iter() {
+                    let start = out.len();
+                    out.resize(start + size, 0.0);
+                    for (weight, value) in row.iter().zip(values.chunks_exact(size)) {
+                        for (out, value) in out[start..].iter_mut().zip(value) {
+                            *out += weight * value;
+                        }
+                    }
+                }
+            })
+        })??;
+        Ok(out)
+    }
+}

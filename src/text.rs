@@ -1,0 +1,157 @@
+//! Text that may hold anything, made safe to draw in a terminal.
+//!
+//! Tokens, prompts and file names come from outside. What reaches the screen has no control character (so no escape
+//! sequence), no invisible or direction-changing character, and a width that terminals agree on.
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthChar;
+
+/// Stands for a character that would not be seen.
+const INVISIBLE: char = '∅';
+/// Combining marks that one base keeps.
+const MARKS: usize = 2;
+
+/// The bytes of a token as a terminal can show them.
+///
+/// A new line is `⏎`, a tab `→`, other control characters are their pictures (`␛`), invisible and direction characters are
+/// `∅`, bytes that are no character are `<0xE2>`. A combined emoji is its first one; a mark without a base sits on `◌`. A
+/// space stays a space. The result is at least one column wide unless `bytes` is empty.
+pub fn clean(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().graphemes(true).for_each(|cluster| push_cluster(&mut shown, cluster));
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("<0x{byte:02X}>"));
+        }
+    }
+    shown
+}
+
+/// A message on one line: line breaks and tabs become spaces, the rest is as in [`clean`].
+pub fn line(text: &str) -> String {
+    let joined = text.lines().collect::<Vec<_>>().join(" ").replace('\t', " ");
+    clean(joined.as_bytes())
+}
+
+/// Appends one grapheme cluster: its first character, and of what follows the marks that change no width, as well as
+/// letters that join. Anything joined by an emoji sequence is left out.
+fn push_cluster(shown: &mut String, cluster: &str) {
+    let mut marks = 0;
+    for (at, c) in cluster.char_indices() {
+        match c {
+            _ if c.is_control() => shown.push(picture(c)),
+            '\u{1f1e6}'..='\u{1f1ff}' => {
+                shown.extend(char::from_u32(u32::from(c) - 0x1f1e6 + u32::from('Ⓐ')))
+            }
+            '\u{200d}' | '\u{fe0f}' if at > 0 => break,
+            _ if is_invisible(c) && at == 0 => shown.push(INVISIBLE),
+            _ if is_invisible(c) || at > 0 && is_skin_tone(c) => {}
+            _ if c.width() == Some(0) => {
+                if at == 0 {
+                    shown.push('◌');
+                }
+                marks += 1;
+                if marks <= MARKS {
+                    shown.push(c);
+                }
+            }
+            _ => shown.push(c),
+        }
+    }
+}
+
+/// The picture of a control character.
+fn picture(control: char) -> char {
+    match control {
+        '\n' => '⏎',
+        '\t' => '→',
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(control)).unwrap_or(INVISIBLE),
+        '\x7f' => '␡',
+        _ => '␦',
+    }
+}
+
+/// Whether the character is drawn as nothing or directs its neighbours: Unicode's default-ignorable characters, and the
+/// separators of lines and paragraphs.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn is_skin_tone(c: char) -> bool {
+    matches!(c, '\u{1f3fb}'..='\u{1f3ff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use unicode_width::UnicodeWidthStr;
+
+    #[test]
+    fn control_characters_are_pictures() {
+        assert_eq!(clean(b" the cat"), " the cat");
+        assert_eq!(clean(b"\x1b[31m\n\t\r\0\x7f"), "␛[31m⏎→␍␀␡");
+        assert_eq!(clean("a\r\nb\u{9b}c".as_bytes()), "a␍⏎b␦c");
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_are_spelled_out() {
+        assert_eq!(clean(&[0xe2, 0x96]), "<0xE2><0x96>");
+        assert_eq!(clean(&[b'a', 0xff, 0xcc, 0x81]), "a<0xFF>◌\u{301}");
+    }
+
+    #[test]
+    fn nothing_is_invisible() {
+        assert_eq!(clean("a\u{200b}b\u{202e}c\u{feff}\u{2028}".as_bytes()), "a∅b∅c∅∅");
+        assert_eq!(clean("\u{200d}".as_bytes()), "∅");
+        assert_eq!(clean("a\u{e0041}b".as_bytes()), "ab");
+    }
+
+    #[test]
+    fn sequences_have_a_plain_width() {
+        assert_eq!(clean("👩‍👩‍👧!".as_bytes()), "👩!");
+        assert_eq!(clean("❤\u{fe0f}👍🏽1\u{fe0f}\u{20e3}".as_bytes()), "❤👍1");
+        assert_eq!(clean("🇫🇷".as_bytes()), "ⒻⓇ");
+        assert_eq!(clean("e\u{301}\u{302}\u{303}\u{304}x".as_bytes()), "e\u{301}\u{302}x");
+        assert_eq!(clean("\u{301}".as_bytes()), "◌\u{301}");
+        assert_eq!(clean("मनी漢字각".as_bytes()), "मनी漢字각");
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(line("cannot read\r\n\tthe  file\x1b\n"), "cannot read  the  file␛");
+        assert_eq!(line(""), "");
+    }
+
+    /// Characters that are likely to go wrong together.
+    fn awkward() -> impl Strategy<Value = String> {
+        let odd = "\n\r\t\x1b\u{9b}\u{301}\u{200d}\u{fe0f}\u{202e}\u{2066}\u{1f3fd}\u{1f1eb}👩각कि्ला\u{600}\u{3164}a ";
+        let odd: Vec<char> = odd.chars().collect();
+        proptest::collection::vec(prop_oneof![proptest::sample::select(odd), any::<char>()], 0..12)
+            .prop_map(|chars| chars.into_iter().collect())
+    }
+
+    fn is_safe(shown: &str, empty: bool) -> bool {
+        let width = shown.graphemes(true).map(UnicodeWidthStr::width).sum::<usize>();
+        shown.chars().all(|c| !c.is_control() && !is_invisible(c)) && (width == 0) == empty
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_safe(bytes: Vec<u8>) {
+            prop_assert!(is_safe(&clean(&bytes), bytes.is_empty()));
+        }
+
+        #[test]
+        fn any_text_becomes_safe(text in awkward()) {
+            let shown = clean(text.as_bytes());
+            prop_assert!(is_safe(&shown, text.is_empty()), "{:?}", shown);
+            let message = line(&text);
+            prop_assert!(is_safe(&message, message.is_empty()));
+        }
+    }
+}

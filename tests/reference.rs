@@ -1,0 +1,209 @@
+//! Patterns and logits against reference tensors of the well-known Python implementation (`tests/reference`), float32,
+//! eager attention.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use attnscope::{
+    engine::open::{Model, OpenRequest},
+    head::Head,
+    model::{decoder::Control, place::DtypeChoice, trace::Trace},
+};
+use candle_core::{Device, Tensor};
+
+const CASES: [&str; 6] =
+    ["gpt2", "gpt2-inverse", "llama-gqa", "llama-linear", "llama-tied-mqa", "llama3-rope"];
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn open(name: &str) -> Model {
+    let model = Some(fixture(name).display().to_string());
+    Model::open(&OpenRequest { model, ..OpenRequest::default() }, &|_| true).unwrap()
+}
+
+struct Reference {
+    ids: Vec<u32>,
+    logits: Vec<f32>,
+    patterns: Vec<Vec<f32>>,
+}
+
+fn reference(name: &str, layers: usize) -> Reference {
+    let path = fixture(name).join("reference.safetensors");
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let numbers = |name: &str| tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    Reference {
+        ids: tensors["ids"].to_vec1::<i64>().unwrap().into_iter().map(|id| id as u32).collect(),
+        logits: numbers("logits"),
+        patterns: (0..layers).map(|layer| numbers(&format!("pattern.{layer}"))).collect(),
+    }
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn run(model: &Model, ids: &[u32]) -> Trace {
+    let mut trace = Trace::new(model.decoder.spec.clone());
+    model.decoder.extend(&mut trace, ids, &BTreeSet::new(), &Control::FREE).unwrap();
+    trace
+}
+
+fn logits(model: &Model, trace: &Trace) -> Vec<f32> {
+    let logits: Tensor = model.decoder.logits(&trace.last.view().unwrap()).unwrap();
+    logits.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn patterns(model: &Model, trace: &Trace) -> Vec<Vec<f32>> {
+    let layer = |layer| {
+        let heads = (0..model.info.heads).flat_map(|head| trace.matrix(Head::new(layer, head)).unwrap());
+        heads.collect()
+    };
+    (0..model.info.layers).map(layer).collect()
+}
+
+#[test]
+fn every_family_agrees_with_its_reference() {
+    for name in CASES {
+        let model = open(name);
+        let expected = reference(name, model.info.layers);
+        let trace = run(&model, &expected.ids);
+        for (layer, pattern) in patterns(&model, &trace).iter().enumerate() {
+            let difference = largest_difference(pattern, &expected.patterns[layer]);
+            assert!(difference < 1e-4, "{name}: pattern of layer {layer} is off by {difference}");
+        }
+        let scale = expected.logits.iter().fold(0.0f32, |scale, logit| scale.max(logit.abs()));
+        let difference = largest_difference(&logits(&model, &trace), &expected.logits);
+        assert!(difference < 2e-4 * scale, "{name}: logits are off by {difference} of {scale}");
+    }
+}
+
+#[test]
+fn stepping_with_the_cache_equals_the_whole_pass() {
+    for name in CASES {
+        let model = open(name);
+        let ids = reference(name, 0).ids;
+        let whole = run(&model, &ids);
+        let mut stepped = run(&model, &ids[..5]);
+        for id in &ids[5..] {
+            model.decoder.extend(&mut stepped, &[*id], &BTreeSet::new(), &Control::FREE).unwrap();
+        }
+        // Back three tokens and on again: as the explorer does when somebody changes their mind.
+        stepped.truncate(ids.len() - 3);
+        model.decoder.extend(&mut stepped, &ids[ids.len() - 3..], &BTreeSet::new(), &Control::FREE).unwrap();
+        for (whole, stepped) in patterns(&model, &whole).iter().zip(patterns(&model, &stepped)) {
+            assert!(largest_difference(whole, &stepped) < 1e-5, "{name}: patterns differ");
+        }
+        assert!(largest_difference(&logits(&model, &whole), &logits(&model, &stepped)) < 1e-3, "{name}");
+    }
+}
+
+#[test]
+fn a_streamed_batch_shows_the_same_rows() {
+    for name in CASES {
+        let model = open(name);
+        let ids = reference(name, 0).ids;
+        let other: Vec<u32> = ids.iter().rev().copied().collect();
+        let expected = [patterns(&model, &run(&model, &ids)), patterns(&model, &run(&model, &other))];
+        let seen = std::sync::Mutex::new(0);
+        let watch = |place: attnscope::model::attention::Place,
+                     rows: &attnscope::model::attention::Rows<'_>| {
+            let tokens = ids.len();
+            let head =
+                &expected[place.sequence][place.layer][place.head * tokens * tokens..][..tokens * tokens];
+            for (query, row) in rows.iter() {
+                assert!(
+                    largest_difference(row, &head[query * tokens..][..row.len()]) < 1e-5,
+                    "{name} {place:?}"
+                );
+                *seen.lock().unwrap() += 1;
+            }
+        };
+        model.decoder.stream(&[ids.clone(), other.clone()], &watch, &Control::FREE).unwrap();
+        let rows = 2 * model.info.layers * model.info.heads * ids.len();
+        assert_eq!(*seen.lock().unwrap(), rows, "{name}: a row was not shown");
+    }
+}
+
+#[test]
+fn rerunning_from_a_layer_and_dropping_a_head_agree() {
+    for name in CASES {
+        let model = open(name);
+        let ids = reference(name, 0).ids;
+        let intact = run(&model, &ids);
+        let head = Head::new(model.info.layers - 1, model.info.heads - 1);
+        let ablated = BTreeSet::from([head]);
+        // Ablated from the embedding on, from the cached residual stream on, and for one token alone.
+        let mut from_start = Trace::new(model.decoder.spec.clone());
+        model.decoder.extend(&mut from_start, &ids, &ablated, &Control::FREE).unwrap();
+        let mut from_layer = run(&model, &ids);
+        model.decoder.rerun(&mut from_layer, head.layer, &ablated, &Control::FREE).unwrap();
+        let one = model.decoder.last_without(&intact, head, ids.len() - 1, &Control::FREE).unwrap();
+        let one: Vec<f32> = model.decoder.logits(&one).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let expected = logits(&model, &from_start);
+        assert!(largest_difference(&expected, &logits(&model, &from_layer)) < 1e-4, "{name}");
+        assert!(largest_difference(&expected[expected.len() - one.len()..], &one) < 1e-4, "{name}");
+        assert!(
+            largest_difference(&expected, &logits(&model, &intact)) > 1e-3,
+            "{name}: ablation changed nothing"
+        );
+        // And back.
+        model.decoder.rerun(&mut from_layer, head.layer, &BTreeSet::new(), &Control::FREE).unwrap();
+        assert!(largest_difference(&logits(&model, &intact), &logits(&model, &from_layer)) < 1e-4, "{name}");
+    }
+}
+
+#[test]
+fn half_types_stay_near_the_reference() {
+    for name in CASES {
+        for (dtype, bound) in [(DtypeChoice::F32, 2e-4), (DtypeChoice::F16, 5e-3), (DtypeChoice::Bf16, 5e-2)]
+        {
+            let model = Some(fixture(name).display().to_string());
+            let request = OpenRequest { model, dtype, ..OpenRequest::default() };
+            let model = Model::open(&request, &|_| true).unwrap();
+            let expected = reference(name, 0);
+            let scale = expected.logits.iter().fold(0.0f32, |scale, logit| scale.max(logit.abs()));
+            let difference =
+                largest_difference(&logits(&model, &run(&model, &expected.ids)), &expected.logits);
+            assert!(difference < bound * scale, "{name} in {dtype:?}: off by {difference} of {scale}");
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_pass_leaves_the_trace_as_it_was() {
+    let model = open("llama-gqa");
+    let ids = reference("llama-gqa", 0).ids;
+    let mut trace = run(&model, &ids[..6]);
+    let before = logits(&model, &trace);
+    let layers = std::cell::Cell::new(0);
+    let cancelled = || {
+        layers.set(layers.get() + 1);
+        layers.get() > 1
+    };
+    let control = Control { progress: &|_, _| (), cancelled: &cancelled };
+    let error = model.decoder.extend(&mut trace, &ids[6..], &BTreeSet::new(), &control).unwrap_err();
+    assert!(attnscope::error::is_interrupted(&error));
+    assert_eq!(trace.len(), 6);
+    assert_eq!(before, logits(&model, &trace));
+    model.decoder.extend(&mut trace, &ids[6..], &BTreeSet::new(), &Control::FREE).unwrap();
+    assert!(largest_difference(&logits(&model, &run(&model, &ids)), &logits(&model, &trace)) < 1e-3);
+}
+
+#[test]
+fn block_types_widen_as_the_reference_does() {
+    let (_, weights) = attnscope::checkpoint::gguf::read_file(&fixture("gguf/blocks.gguf")).unwrap();
+    let path = fixture("gguf/blocks.reference.safetensors");
+    let expected = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    assert!(expected.len() >= 11, "{} block types", expected.len());
+    for (name, expected) in &expected {
+        let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
+        let numbers = weights.get(name).unwrap().to_f32();
+        let scale = expected.iter().fold(0.0f32, |scale, number| scale.max(number.abs()));
+        let difference = largest_difference(&numbers, &expected);
+        assert!(difference <= 1e-6 * scale, "{name}: off by {difference} of {scale}");
+    }
+}
