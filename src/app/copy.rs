@@ -1,0 +1,68 @@
+//! What `y` and `Y` put on the clipboard: plain text with full numbers, columns separated by tabs.
+
+use std::fmt::Write as _;
+
+use super::{
+    App, Direction, Screen,
+    label::{plain, quoted},
+    ranking::Column,
+};
+
+impl App {
+    /// The value at the key cursor, or the scores of the head at the table's cursor.
+    pub(crate) fn copy_one(&self) -> Option<String> {
+        if self.screen == Screen::Rank {
+            let info = self.info()?;
+            let scores = self.ranking.get(info, self.ranking.cursor)?;
+            let mut line = self.ranking.cursor.to_string();
+            for column in Column::all() {
+                if let Some(value) = column.value(scores) {
+                    let _ = write!(line, " {}={value:.6}", column.name());
+                }
+            }
+            return Some(line);
+        }
+        let answer = self.session.head.as_ref()?;
+        let (key, value) = self.under_cursor()?;
+        let look = answer.value.look;
+        let (query, key) = if self.is_attended_by() { (key, look.query) } else { (look.query, key) };
+        let word = |position: usize| answer.run.tokens.get(position).map_or(String::new(), quoted);
+        Some(format!("{} query {query} {} key {key} {} {value:.6}", look.head, word(query), word(key)))
+    }
+
+    /// The head's row (or column) at the query token, or the whole ranking, as a table.
+    pub(crate) fn copy_all(&self) -> Option<String> {
+        if self.screen == Screen::Rank {
+            return self.copy_ranking();
+        }
+        let answer = self.session.head.as_ref()?;
+        let view = &answer.value;
+        let (values, from) =
+            if self.is_attended_by() { (&view.column, view.look.query) } else { (&view.row, 0) };
+        let mut table = String::from("position\ttoken\tattention\n");
+        for (index, value) in values.iter().enumerate() {
+            let token = answer.run.tokens.get(from + index).map_or(String::new(), plain);
+            let _ = writeln!(table, "{}\t{token}\t{value:.6}", from + index);
+        }
+        Some(table)
+    }
+
+    fn copy_ranking(&self) -> Option<String> {
+        let info = self.info()?;
+        let order = self.ranking.order(info, self.ranking.sort, self.ranking.reverse);
+        let mut table = Column::all().map(Column::name).collect::<Vec<_>>().join("\t");
+        for head in &order {
+            let scores = self.ranking.get(info, *head)?;
+            let _ = write!(table, "\n{head}");
+            for value in Column::all().filter_map(|column| column.value(scores)) {
+                let _ = write!(table, "\t{value:.6}");
+            }
+        }
+        (!order.is_empty()).then(|| table + "\n")
+    }
+
+    /// Whether the shaded text shows what attends to the query token.
+    pub(crate) fn is_attended_by(&self) -> bool {
+        self.explore.text && self.explore.direction == Direction::AttendedBy
+    }
+}

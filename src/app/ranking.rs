@@ -1,0 +1,134 @@
+//! The benchmark ranking: scores of all heads, the order they are shown in, and the cursor of the table.
+
+use std::sync::Arc;
+
+use crate::{
+    analysis::score::{HeadScores, Score},
+    engine::protocol::{ModelInfo, RankSettings},
+    head::Head,
+};
+
+/// How far the ranking is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing measured.
+    #[default]
+    None,
+    /// So many sequences of so many.
+    Running(usize, usize),
+    /// Stopped after so many of so many.
+    Stopped(usize, usize),
+    /// All sequences.
+    Done,
+}
+
+/// A column of the table that it can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The head's name.
+    Head,
+    /// A score.
+    Score(Score),
+    /// The chance level of the induction score.
+    Chance,
+}
+
+impl Column {
+    /// Every column, from left to right.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let [induction, rest @ ..] = Score::ALL;
+        [Self::Head, Self::Score(induction), Self::Chance].into_iter().chain(rest.map(Self::Score))
+    }
+
+    /// The heading.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Score(score) => score.name(),
+            Self::Chance => "chance",
+        }
+    }
+
+    /// The column that many steps to the right, around the end.
+    pub fn step(self, by: isize) -> Self {
+        let all: Vec<Self> = Self::all().collect();
+        let at = all.iter().position(|&column| column == self).unwrap_or(0);
+        all[(at as isize + by).rem_euclid(all.len() as isize) as usize]
+    }
+
+    /// The value of the column, where it was measured; the head's name counts as none.
+    pub fn value(self, scores: &HeadScores) -> Option<f32> {
+        match self {
+            Self::Head => None,
+            Self::Score(score) => scores.measured(score),
+            Self::Chance => Some(scores.chance).filter(|chance| !chance.is_nan()),
+        }
+    }
+}
+
+/// The ranking and its table.
+#[derive(Clone, Debug)]
+pub struct Ranking {
+    /// How far it is.
+    pub stage: Stage,
+    /// How far it was when it was last started.
+    pub before: Stage,
+    /// How it is measured.
+    pub settings: RankSettings,
+    /// `[layer * heads + head]`; empty before the first sequence.
+    pub scores: Arc<[HeadScores]>,
+    /// The column the table is sorted by.
+    pub sort: Column,
+    /// Smallest first.
+    pub reverse: bool,
+    /// The head that the table's cursor is on.
+    pub cursor: Head,
+}
+
+impl Ranking {
+    /// No scores yet.
+    pub fn new(settings: RankSettings) -> Self {
+        Self {
+            stage: Stage::None,
+            before: Stage::None,
+            settings,
+            scores: Arc::new([]),
+            sort: Column::Score(Score::Induction),
+            reverse: false,
+            cursor: Head::new(0, 0),
+        }
+    }
+
+    /// Whether the engine is measuring.
+    pub fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running(..))
+    }
+
+    /// The scores of a head, where it has been measured.
+    pub fn get(&self, info: &ModelInfo, head: Head) -> Option<&HeadScores> {
+        self.scores.get(head.layer * info.heads + head.head)
+    }
+
+    /// All heads measured, in the order of `column`: the highest score first, the head's name upwards.
+    pub fn order(&self, info: &ModelInfo, column: Column, reverse: bool) -> Vec<Head> {
+        let heads = info.heads.max(1);
+        let mut order: Vec<usize> = (0..self.scores.len()).collect();
+        let key = |index: usize| column.value(&self.scores[index]);
+        // What was not measured comes last.
+        order.sort_by(|&one, &other| match (key(one), key(other)) {
+            (Some(one), Some(other)) => other.total_cmp(&one),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        });
+        if reverse {
+            order.reverse();
+        }
+        order.into_iter().map(|index| Head::new(index / heads, index % heads)).collect()
+    }
+
+    /// The rank of a head by a score, from 1, of how many.
+    pub fn place(&self, info: &ModelInfo, head: Head, score: Score) -> Option<(usize, usize)> {
+        let mine = self.get(info, head)?.measured(score)?;
+        let above = self.scores.iter().filter(|scores| scores.get(score) > mine).count();
+        Some((above + 1, self.scores.len()))
+    }
+}

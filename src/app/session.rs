@@ -1,0 +1,218 @@
+//! What has been asked of the engine and what it has answered: epochs, the prompt, the ablated heads, the views.
+//!
+//! One change of the prompt or of the ablated heads is in flight at a time; at most one more step waits behind it, so
+//! a held key goes at the engine's pace. What is shown stays until its successor arrives, and names its own run.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::label::label;
+use crate::{
+    analysis::score::HeadScores,
+    engine::protocol::{
+        Bos, Candidate, Event, Explanation, HeadView, Look, Progress, PromptInput, Request, Token,
+    },
+    head::Head,
+};
+
+/// A prompt that the engine has run.
+#[derive(Debug)]
+pub struct Run {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Every token.
+    pub tokens: Arc<[Token]>,
+    /// How many of them the prompt had.
+    pub prompt: usize,
+    /// The tokens as they are written in running text.
+    pub labels: Vec<String>,
+}
+
+/// An answer of the engine and the run it is about.
+#[derive(Clone, Debug)]
+pub struct Answer<T> {
+    /// The run.
+    pub run: Arc<Run>,
+    /// The answer.
+    pub value: T,
+}
+
+/// The most probable next tokens after `query`.
+#[derive(Clone, Debug)]
+pub struct Candidates {
+    /// The query token.
+    pub query: usize,
+    /// Best first.
+    pub top: Arc<[Candidate]>,
+    /// The same with no head ablated, where one is.
+    pub unablated: Option<Arc<[Candidate]>>,
+}
+
+/// What every head does at `query`: `[layer * heads + head]`.
+#[derive(Clone, Debug)]
+pub struct AtQuery {
+    /// The query token.
+    pub query: usize,
+    /// The scores of its row.
+    pub scores: Arc<[HeadScores]>,
+}
+
+/// A change that begins an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Run a prompt.
+    Prompt(PromptInput),
+    /// Append a token, or the most probable one.
+    Append(Option<u32>),
+    /// Take back the last generated token.
+    StepBack,
+    /// Ablate these heads and no others.
+    Ablate(BTreeSet<Head>),
+}
+
+/// The conversation with the engine.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The last epoch asked for.
+    epoch: u64,
+    /// The change that the engine is at.
+    in_flight: Option<Change>,
+    /// The step that follows it.
+    waiting: Option<Change>,
+    /// Heads the engine has ablated.
+    applied: BTreeSet<Head>,
+    /// The last look sent, and its epoch.
+    looked: Option<(u64, Look)>,
+    /// The prompt last asked for.
+    pub input: Option<PromptInput>,
+    /// The prompt that was run.
+    ran: Option<PromptInput>,
+    /// Whether BOS goes before it.
+    pub bos: Bos,
+    /// Heads that are to be ablated.
+    pub ablated: BTreeSet<Head>,
+    /// The prompt the engine has run.
+    pub run: Option<Arc<Run>>,
+    /// How far the engine is with a long one.
+    pub progress: Option<Progress>,
+    /// The head shown.
+    pub head: Option<Answer<Arc<HeadView>>>,
+    /// All heads at the query token.
+    pub at_query: Option<Answer<AtQuery>>,
+    /// The next tokens.
+    pub candidates: Option<Answer<Candidates>>,
+    /// What the head does.
+    pub explanation: Option<Answer<Arc<Explanation>>>,
+}
+
+impl Session {
+    /// Nothing asked yet; `bos` holds for the prompts to come.
+    pub fn new(bos: Bos) -> Self {
+        Self { bos, ..Self::default() }
+    }
+
+    /// Whether the engine is at a change.
+    pub fn is_running(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Number of tokens of the run.
+    pub fn len(&self) -> usize {
+        self.run.as_ref().map_or(0, |run| run.tokens.len())
+    }
+
+    /// Whether an answer is about the run as it is now.
+    pub fn is_current<T>(&self, answer: &Answer<T>) -> bool {
+        self.run.as_ref().is_some_and(|run| run.epoch == answer.run.epoch)
+    }
+
+    /// Asks for a change: a prompt at once, another step after the one in flight.
+    pub fn change(&mut self, change: Change) -> Option<Request> {
+        if self.in_flight.is_some() && !matches!(change, Change::Prompt(_)) {
+            self.waiting = Some(change);
+            return None;
+        }
+        let epoch = self.epoch + 1;
+        let request = match &change {
+            Change::Prompt(input) => {
+                self.waiting = None;
+                self.input = Some(input.clone());
+                Request::Prompt { epoch, input: input.clone(), bos: self.bos }
+            }
+            Change::Append(token) => Request::Append { epoch, token: *token },
+            Change::StepBack => {
+                let run = self.run.as_ref().filter(|run| run.tokens.len() > run.prompt)?;
+                Request::Truncate { epoch, length: run.tokens.len() - 1 }
+            }
+            Change::Ablate(heads) => Request::Ablate { epoch, heads: heads.clone() },
+        };
+        self.epoch = epoch;
+        self.in_flight = Some(change);
+        Some(request)
+    }
+
+    /// What follows a change that has ended: the step that waits, or the ablation that is due.
+    pub fn next_change(&mut self) -> Option<Request> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        if let Some(request) = self.waiting.take().and_then(|step| self.change(step)) {
+            return Some(request);
+        }
+        (self.ablated != self.applied).then(|| self.change(Change::Ablate(self.ablated.clone()))).flatten()
+    }
+
+    /// The request for `look`, unless it is the last one sent or a change is in flight, after which it is asked anyway.
+    pub fn look(&mut self, look: Look) -> Option<Request> {
+        let epoch = self.run.as_ref().filter(|run| look.query < run.tokens.len())?.epoch;
+        if self.in_flight.is_some() || self.looked == Some((epoch, look)) {
+            return None;
+        }
+        self.looked = Some((epoch, look));
+        Some(Request::Look { epoch, look })
+    }
+
+    /// Takes an answer; `false` when it is about an epoch that is over.
+    pub fn answer(&mut self, event: Event) -> bool {
+        let current = |epoch: u64| self.run.as_ref().filter(|run| run.epoch == epoch).cloned();
+        match event {
+            Event::Tokens { epoch, tokens, prompt } if epoch == self.epoch => {
+                match self.in_flight.take() {
+                    Some(Change::Ablate(heads)) => self.applied = heads,
+                    Some(Change::Prompt(input)) => self.ran = Some(input),
+                    _ => {}
+                }
+                self.progress = None;
+                let labels = tokens.iter().map(label).collect();
+                self.run = Some(Arc::new(Run { epoch, tokens, prompt, labels }));
+            }
+            Event::Head { epoch, view } => {
+                let Some(run) = current(epoch) else { return false };
+                self.head = Some(Answer { run, value: view });
+            }
+            Event::AtQuery { epoch, query, scores } => {
+                let Some(run) = current(epoch) else { return false };
+                self.at_query = Some(Answer { run, value: AtQuery { query, scores } });
+            }
+            Event::Candidates { epoch, query, top, unablated } => {
+                let Some(run) = current(epoch) else { return false };
+                self.candidates = Some(Answer { run, value: Candidates { query, top, unablated } });
+            }
+            Event::Explanation { epoch, explanation } => {
+                let Some(run) = current(epoch) else { return false };
+                self.explanation = Some(Answer { run, value: explanation });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// A request failed and changed nothing: what waited behind it is dropped.
+    pub fn failed(&mut self) {
+        self.in_flight = None;
+        self.waiting = None;
+        self.progress = None;
+        self.ablated = self.applied.clone();
+        // What is on the screen is what can be edited.
+        self.input = self.ran.clone();
+    }
+}

@@ -1,0 +1,120 @@
+//! The Rank screen: every head and every score, sorted by one of them.
+
+use ratatui::layout::Rect;
+
+use super::{
+    canvas::{Canvas, bar, scrolled},
+    theme::Part,
+};
+use crate::{
+    app::{
+        App,
+        ranking::{Column, Ranking, Stage},
+    },
+    engine::protocol::ModelInfo,
+};
+
+/// Columns of the running number.
+const NUMBER: usize = 5;
+
+/// Rows of the table that a panel of this size has room for.
+pub fn page(rect: Rect) -> usize {
+    usize::from(rect.height).saturating_sub(3)
+}
+
+/// Draws the screen into `rect`.
+pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
+    let ranking = &app.ranking;
+    let inner = canvas.panel(rect, &title(ranking, info), true);
+    let rows = usize::from(inner.height).saturating_sub(1);
+    let order = ranking.order(info, ranking.sort, ranking.reverse);
+    if order.is_empty() {
+        let line =
+            if ranking.is_running() { "measuring the first sequence" } else { "not ranked yet: r starts it" };
+        canvas.text(inner, 1, 1, line, Part::Dim);
+    }
+    let columns = columns(ranking.sort, usize::from(inner.width));
+    // Heads begin with the first, scores with the largest.
+    let arrow = if ranking.reverse == (ranking.sort == Column::Head) { "▾" } else { "▴" };
+    for &(column, x, width) in &columns {
+        let sorted = column == ranking.sort;
+        let name = format!("{}{}", column.name(), if sorted { arrow } else { " " });
+        canvas.text(inner, x, 0, &format!("{name:>width$}"), if sorted { Part::Accent } else { Part::Dim });
+    }
+    let at = order.iter().position(|&head| head == ranking.cursor).unwrap_or(0);
+    let end = columns.iter().map(|column| column.1 + column.2).max().unwrap_or(0);
+    let first = scrolled(at, order.len(), rows);
+    for (row, (index, &head)) in order.iter().enumerate().skip(first).take(rows).enumerate() {
+        let y = row + 1;
+        let Some(scores) = ranking.get(info, head) else { continue };
+        let ablated = if app.session.ablated.contains(&head) { "×" } else { " " };
+        canvas.text(inner, 0, y, &format!("{:>4}{ablated}", index + 1), Part::Dim);
+        for &(column, x, width) in &columns {
+            let sorted = column == ranking.sort;
+            match column.value(scores) {
+                None if column == Column::Head => {
+                    canvas.text(inner, x, y, &format!("{head:>width$} ", width = width - 1), Part::Title)
+                }
+                None => canvas.text(inner, x, y, &format!("{:>width$}", "-", width = width - 1), Part::Dim),
+                Some(value) if sorted => {
+                    let text = format!("{value:.3}");
+                    canvas.put(inner, x + width - 1 - text.len(), y, &text, canvas.theme.over(value))
+                }
+                Some(value) => {
+                    canvas.text(inner, x, y, &format!("{value:>width$.3}", width = width - 1), Part::Text)
+                }
+            };
+        }
+        if let Some(value) = ranking.sort.value(scores) {
+            let room = usize::from(inner.width).saturating_sub(end + 1).min(40);
+            let room = if room < 8 { 0 } else { room };
+            canvas.text(inner, end + 1, y, &bar(value, room), Part::Bar);
+        }
+        if index == at {
+            canvas.text(inner, 0, y, "▸", Part::Mark);
+            canvas.tint(
+                Rect { width: NUMBER as u16 + 7, ..inner }.intersection(inner),
+                y,
+                canvas.theme.style(Part::Selection),
+            );
+        }
+    }
+}
+
+/// The columns that fit, with where they begin and how wide they are; the one sorted by always does.
+fn columns(sort: Column, width: usize) -> Vec<(Column, usize, usize)> {
+    let wide = |column: Column| column.name().len().max(5) + 2;
+    let mut shown: Vec<Column> = Column::all().collect();
+    while NUMBER + shown.iter().copied().map(wide).sum::<usize>() > width {
+        let Some(last) = shown.iter().rposition(|&column| column != sort && column != Column::Head) else {
+            break;
+        };
+        shown.remove(last);
+    }
+    let mut x = NUMBER;
+    let place = |column| {
+        let start = x;
+        x += wide(column);
+        (column, start, wide(column))
+    };
+    shown.into_iter().map(place).collect()
+}
+
+fn title(ranking: &Ranking, info: &ModelInfo) -> String {
+    let settings = ranking.settings;
+    let how = format!(
+        "{} heads by {} on {} x [{} tokens, twice], seed {}",
+        info.layers * info.heads,
+        ranking.sort.name(),
+        settings.batch,
+        settings.length,
+        settings.seed
+    );
+    match ranking.stage {
+        Stage::Running(done, total) if total > 0 => format!("{how} [ranking {done}/{total}]"),
+        Stage::Running(..) => format!("{how} [ranking]"),
+        Stage::Stopped(done, total) => format!("{how} [stopped {done}/{total}]"),
+        Stage::None => "Heads, not ranked".to_owned(),
+        Stage::Done => how,
+    }
+}

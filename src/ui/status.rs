@@ -1,0 +1,152 @@
+//! The lines above and below every screen, and the screens without a model.
+
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use super::{
+    canvas::{Canvas, bar, shorten, wrap},
+    theme::Part,
+};
+use crate::{
+    app::{
+        App, Screen, Stage,
+        action::{Action, Context, first_key, followers, hints},
+        ranking::Stage as RankStage,
+    },
+    engine::protocol::{ModelInfo, Progress},
+    text::clean,
+};
+
+/// The title line: the model, what the engine is at, the screens.
+pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
+    let mut x = canvas.text(area, 0, 0, "attnscope", Part::Accent) + 2;
+    let tabs = [(Screen::Explore, " 1 Explore "), (Screen::Rank, " 2 Rank ")];
+    let tabs_width: usize = tabs.iter().map(|tab| tab.1.width()).sum();
+    let width = usize::from(area.width);
+    let Some(info) = app.info() else {
+        canvas.text(area, x, 0, &shorten(&clean(app.options.title.as_bytes()), width - x), Part::Title);
+        return;
+    };
+    let room = width.saturating_sub(x + tabs_width + 1);
+    let activity = activity(app);
+    let room = room.saturating_sub(activity.width() + 1);
+    let whole = describe(info, true);
+    let model = if whole.width() <= room { whole } else { shorten(&describe(info, false), room) };
+    x += canvas.text(area, x, 0, &model, Part::Title) + 1;
+    canvas.text(area, x, 0, &activity, Part::Warning);
+    let mut x = width - tabs_width;
+    for (screen, name) in tabs {
+        let part = if screen == app.screen { Part::Selection } else { Part::Dim };
+        x += canvas.text(area, x, 0, name, part);
+    }
+}
+
+/// The model in a line, perhaps without its source.
+fn describe(info: &ModelInfo, with_source: bool) -> String {
+    let [name, source, device, dtype] =
+        [&info.name, &info.source, &info.device, &info.dtype].map(|text| clean(text.as_bytes()));
+    let source = if with_source { format!(" ({source})") } else { String::new() };
+    format!("{name}{source} · {} layers x {} heads · {device} {dtype}", info.layers, info.heads)
+}
+
+/// What the engine is at, in brackets.
+fn activity(app: &App) -> String {
+    let run = match &app.session.progress {
+        Some(progress) if app.session.is_running() => format!("[{}] ", amount(progress)),
+        None if app.session.is_running() => "[running] ".to_owned(),
+        _ => String::new(),
+    };
+    match app.ranking.stage {
+        RankStage::Running(done, total) if total > 0 => format!("{run}[ranking {done}/{total}]"),
+        RankStage::Running(..) => format!("{run}[ranking]"),
+        _ => run,
+    }
+}
+
+/// A stage and how far it is: `reading weights 12.5 of 269.0 MB`.
+fn amount(progress: &Progress) -> String {
+    let Progress { stage, done, total, bytes } = progress;
+    let mega = |count: u64| count as f64 / 1e6;
+    match (bytes, total) {
+        (_, 0) => (*stage).to_owned(),
+        (true, _) => format!("{stage} {:.1} of {:.1} MB", mega(*done), mega(*total)),
+        (false, _) => format!("{stage} {done} of {total}"),
+    }
+}
+
+/// The screen while the model is being opened.
+pub fn draw_loading(app: &App, progress: Option<&Progress>, canvas: &mut Canvas, rect: Rect) {
+    let width = usize::from(rect.width).saturating_sub(4).min(72);
+    let inner = centred(rect, width, 4);
+    let title = shorten(&format!("Opening {}", clean(app.options.title.as_bytes())), width);
+    canvas.text(inner, 0, 0, &title, Part::Title);
+    let Some(progress) = progress else { return };
+    canvas.text(inner, 0, 1, &shorten(&amount(progress), width), Part::Text);
+    if progress.total > 0 {
+        let part = progress.done as f32 / progress.total as f32;
+        canvas.text(inner, 0, 2, &"·".repeat(width), Part::Border);
+        canvas.text(inner, 0, 2, &bar(part, width), Part::Bar);
+    }
+}
+
+/// The screen when the engine cannot go on.
+pub fn draw_fatal(message: &str, canvas: &mut Canvas, rect: Rect) {
+    let width = usize::from(rect.width).saturating_sub(4).min(72);
+    let lines = wrap(&clean(message.as_bytes()), width);
+    let inner = centred(rect, width, lines.len() + 2);
+    for (row, line) in lines.iter().enumerate() {
+        canvas.text(inner, 0, row, line, Part::Error);
+    }
+    canvas.text(inner, 0, lines.len() + 1, "Any key leaves.", Part::Dim);
+}
+
+fn centred(rect: Rect, width: usize, height: usize) -> Rect {
+    let (width, height) = ((width as u16).min(rect.width), (height as u16).min(rect.height));
+    Rect { x: rect.x + (rect.width - width) / 2, y: rect.y + (rect.height - height) / 2, width, height }
+}
+
+/// The last line: a message, what may follow the keys pressed, or what can be done here.
+pub fn draw_footer(app: &App, canvas: &mut Canvas, rect: Rect) {
+    if let Some(message) = &app.message {
+        let part = if message.error { Part::Error } else { Part::Warning };
+        let mark = if message.error { "! " } else { "" };
+        let text = format!("{mark}{}", clean(message.text.as_bytes()));
+        canvas.text(rect, 0, 0, &shorten(&text, usize::from(rect.width)), part);
+    } else if !app.pending.is_empty() {
+        let keys: String = app.pending.iter().map(|key| key.label()).collect();
+        let mut x = canvas.text(rect, 0, 0, &format!("{keys}   "), Part::Mark);
+        for binding in followers(app.contexts(), &app.pending) {
+            let rest: String = binding.keys[app.pending.len()..].iter().map(|key| key.label()).collect();
+            let title = format!(" {}   ", binding.action.entry().title);
+            x = canvas.pieces(rect, x, 0, &[(rest, Part::Key), (title, Part::Dim)]);
+        }
+    } else if !matches!(app.stage, Stage::Fatal(_)) {
+        draw_hints(app, canvas, rect);
+    }
+}
+
+/// The hints that fit, whole, and the way out of a layer or into the help last.
+fn draw_hints(app: &App, canvas: &mut Canvas, rect: Rect) {
+    let contexts = app.contexts();
+    let global = |action| first_key(action, Context::Global);
+    let (contexts, last) = match app.overlays.last() {
+        Some(_) if !contexts.contains(&Context::Global) => (contexts, (global(Action::Back), " leave")),
+        Some(_) => (&contexts[..1], (global(Action::Close), " close")),
+        None => (contexts, (global(Action::Help), " help")),
+    };
+    let room = usize::from(rect.width).saturating_sub(last.0.width() + last.1.width());
+    let mut x = 0;
+    for &context in contexts {
+        for (actions, title) in hints(context) {
+            if app.info().is_none() && actions.contains(&Action::Rank) {
+                continue;
+            }
+            let keys: String = actions.iter().map(|&action| first_key(action, context)).collect();
+            let title = format!(" {title}   ");
+            if x + keys.width() + title.width() <= room {
+                x = canvas.pieces(rect, x, 0, &[(keys, Part::Key), (title, Part::Dim)]);
+            }
+        }
+    }
+    canvas.pieces(rect, x, 0, &[(last.0, Part::Key), (last.1.to_owned(), Part::Dim)]);
+}

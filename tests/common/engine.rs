@@ -1,0 +1,270 @@
+//! An engine without a model: attention is made up, so that what the app shows is known beforehand.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use attnscope::{
+    analysis::score::{HeadScores, Score},
+    engine::protocol::{
+        Bos, Candidate, Event, Explanation, HeadView, Look, ModelInfo, PatternMap, Pool, PromptInput,
+        Request, Role, Token,
+    },
+    head::Head,
+};
+
+/// An engine with two layers of eight heads whose attention is made up: some do what their name says, others nothing.
+pub struct Engine {
+    pub info: ModelInfo,
+    /// Fails the next change.
+    pub fail: bool,
+    vocabulary: Vec<Vec<u8>>,
+    tokens: Vec<u32>,
+    prompt: usize,
+    epoch: u64,
+    ablated: BTreeSet<Head>,
+}
+
+impl Engine {
+    pub fn new(layers: usize, heads: usize, has_tokenizer: bool) -> Self {
+        let info = ModelInfo {
+            name: "attn-2l".into(),
+            source: "embedded".into(),
+            family: "gpt2".into(),
+            layers,
+            heads,
+            kv_heads: heads,
+            width: 256,
+            vocabulary: 5000,
+            context: 1024,
+            parameters: 3_000_000,
+            dtype: "f16".into(),
+            device: "cpu".into(),
+            has_tokenizer,
+            bos: Some(0),
+            block: 50,
+        };
+        let (fail, tokens) = (false, Vec::new());
+        let vocabulary = vec![b"<bos>".to_vec()];
+        Self { info, fail, vocabulary, tokens, prompt: 0, epoch: 0, ablated: BTreeSet::new() }
+    }
+
+    fn id(&mut self, bytes: &[u8]) -> u32 {
+        let known = self.vocabulary.iter().position(|word| word == bytes);
+        known.unwrap_or_else(|| {
+            self.vocabulary.push(bytes.to_vec());
+            self.vocabulary.len() - 1
+        }) as u32
+    }
+
+    fn token(&self, id: u32) -> Token {
+        let bytes = if self.info.has_tokenizer { self.vocabulary.get(id as usize).cloned() } else { None };
+        Token { id, bytes: bytes.unwrap_or_default() }
+    }
+
+    fn encode(&mut self, text: &str, bos: Bos) -> Vec<u32> {
+        let mut ids = if bos == Bos::Off { vec![] } else { vec![0] };
+        // A first word begins with a space, written or not.
+        for word in text.trim_start_matches(' ').split_inclusive(|char: char| char.is_whitespace()) {
+            // A space belongs to the word after it, and the first word has one too.
+            let bare = word.trim_end_matches(' ');
+            let spaced = format!(" {bare}");
+            let parts: &[&str] =
+                if spaced.trim_start() == "Gigamuru" { &[" Gig", "am", "uru"] } else { &[&spaced] };
+            for part in parts {
+                ids.push(self.id(part.as_bytes()));
+            }
+        }
+        ids
+    }
+
+    /// Position of the earlier copy of the token at `query`.
+    fn earlier(&self, query: usize) -> Option<usize> {
+        (0..query).rev().find(|&key| self.tokens[key] == self.tokens[query])
+    }
+
+    /// Attention of a head from `query`: most of it where the head's kind looks, the rest spread evenly.
+    pub fn row(&self, head: Head, query: usize) -> Vec<f32> {
+        let flat = head.layer * self.info.heads + head.head;
+        let (target, weight) = match flat {
+            11 => (self.earlier(query).map_or(0, |key| key + 1), 0.91),
+            13 => (self.earlier(query).map_or(0, |key| key + 1), 0.55),
+            1 => (query.saturating_sub(1), 0.88),
+            4 => (self.earlier(query).unwrap_or(query), 0.7),
+            6 => (query, 0.6),
+            flat => (0, 0.05 * (flat % 7) as f32),
+        };
+        let mut row = vec![(1.0 - weight) / (query + 1) as f32; query + 1];
+        row[target.min(query)] += weight;
+        row
+    }
+
+    fn view(&self, look: Look) -> HeadView {
+        let tokens = self.tokens.len();
+        let most = look.fits.0.min(look.fits.1).max(1);
+        let pooled = tokens.div_ceil(most).max(1);
+        let side = tokens.div_ceil(pooled);
+        let mut values = vec![0.0_f32; side * side];
+        for query in 0..tokens {
+            for (key, value) in self.row(look.head, query).into_iter().enumerate() {
+                let cell = &mut values[query / pooled * side + key / pooled];
+                *cell = match look.pool {
+                    Pool::Max => cell.max(value),
+                    Pool::Mean => *cell + value / (pooled * pooled) as f32,
+                };
+            }
+        }
+        let row = self.row(look.head, look.query);
+        let column = (look.query..tokens).map(|query| self.row(look.head, query)[look.query]).collect();
+        HeadView { look, row, column, map: PatternMap { tokens, pooled, side, values } }
+    }
+
+    fn scores(&self, flat: usize) -> HeadScores {
+        let mut scores = HeadScores::default();
+        for (index, score) in Score::ALL.into_iter().enumerate() {
+            scores.set(score, ((flat * 7 + index * 5) % 11) as f32 / 60.0);
+        }
+        match flat {
+            11 => scores.set(Score::Induction, 0.91),
+            13 => scores.set(Score::Induction, 0.55),
+            1 => scores.set(Score::Previous, 0.88),
+            4 => scores.set(Score::Duplicate, 0.7),
+            6 => scores.set(Score::Itself, 0.6),
+            _ => {}
+        }
+        scores.chance = 0.02;
+        scores
+    }
+
+    fn all(&self) -> impl Iterator<Item = Head> {
+        let heads = self.info.heads;
+        (0..self.info.layers * heads).map(move |flat| Head::new(flat / heads, flat % heads))
+    }
+
+    fn next(&self, query: usize) -> Vec<(u32, f32)> {
+        let induction = Head::new(1, 3);
+        let copied = self.earlier(query).map(|key| self.tokens[key + 1]).filter(|&id| id != 0);
+        let strong = if self.ablated.contains(&induction) { 0.07 } else { 0.61 };
+        let others = self.tokens.iter().copied().filter(|&id| id != 0 && Some(id) != copied);
+        let mut seen = BTreeSet::new();
+        let others = others.filter(move |&id| seen.insert(id)).enumerate();
+        let others = others.map(|(rank, id)| (id, 0.2 / (rank + 2) as f32));
+        let mut all: Vec<(u32, f32)> =
+            copied.map(|id| (id, strong)).into_iter().chain(others).take(8).collect();
+        all.sort_by(|one, other| other.1.total_cmp(&one.1));
+        all
+    }
+
+    fn candidates(&self, query: usize) -> Arc<[Candidate]> {
+        let one =
+            |(id, probability): (u32, f32)| Candidate { token: self.token(id), probability, logit: 1.0 };
+        self.next(query).into_iter().map(one).collect()
+    }
+
+    fn explain(&self, look: Look) -> Explanation {
+        let row = self.row(look.head, look.query);
+        let strongest =
+            row.iter().copied().enumerate().max_by(|one, other| one.1.total_cmp(&other.1)).unwrap();
+        let earlier = self.earlier(look.query);
+        let role = match strongest.0 {
+            key if earlier.is_some_and(|earlier| earlier + 1 == key) => {
+                Role::Induction { earlier: earlier.unwrap() }
+            }
+            key if key == look.query => Role::Itself,
+            0 => Role::Sink,
+            key if Some(key) == earlier => Role::Duplicate,
+            key if key + 1 == look.query => Role::Previous,
+            _ => Role::Other,
+        };
+        let (id, probability) = self.next(look.query).first().copied().unwrap_or((0, 0.0));
+        Explanation {
+            head: look.head,
+            query: look.query,
+            strongest,
+            role,
+            target: self.token(id),
+            attribution: 3.1,
+            probability,
+            without: probability / 9.0,
+        }
+    }
+
+    fn tokens(&self) -> Event {
+        let tokens = self.tokens.iter().map(|&id| self.token(id)).collect();
+        Event::Tokens { epoch: self.epoch, tokens, prompt: self.prompt }
+    }
+
+    pub fn serve(&mut self, request: Request) -> Vec<Event> {
+        let change = !matches!(request, Request::Look { .. } | Request::Rank(_) | Request::StopRanking);
+        if change && std::mem::take(&mut self.fail) {
+            return vec![Event::Failed {
+                message: "the prompt has 2000 tokens, the model reads 1024".into(),
+            }];
+        }
+        match request {
+            Request::Prompt { epoch, input, bos } => {
+                self.tokens = match input {
+                    PromptInput::Text(text) => self.encode(&text, bos),
+                    PromptInput::Ids(ids) => ids,
+                };
+                (self.epoch, self.prompt) = (epoch, self.tokens.len());
+            }
+            Request::Append { epoch, token } => {
+                self.epoch = epoch;
+                let id = token
+                    .unwrap_or_else(|| self.next(self.tokens.len() - 1).first().map_or(0, |next| next.0));
+                self.tokens.push(id);
+            }
+            Request::Truncate { epoch, length } => {
+                self.epoch = epoch;
+                self.tokens.truncate(length);
+            }
+            Request::Ablate { epoch, heads } => (self.epoch, self.ablated) = (epoch, heads),
+            Request::Look { epoch, look } if epoch == self.epoch => return self.look(epoch, look),
+            Request::Look { .. } => return Vec::new(),
+            Request::Rank(settings) => {
+                let scores: Arc<[HeadScores]> =
+                    (0..self.info.layers * self.info.heads).map(|flat| self.scores(flat)).collect();
+                let total = settings.batch;
+                return (1..=total)
+                    .map(|done| Event::Ranking { settings, done, total, scores: scores.clone() })
+                    .collect();
+            }
+            Request::StopRanking => return vec![Event::RankingStopped],
+        }
+        vec![self.tokens()]
+    }
+
+    fn look(&self, epoch: u64, look: Look) -> Vec<Event> {
+        let query = look.query;
+        let scores = self.all().map(|head| {
+            let row = self.row(head, query);
+            let mut scores = HeadScores::default();
+            scores.set(Score::Sink, row[0]);
+            scores.set(Score::Itself, row[query]);
+            scores.set(Score::Previous, query.checked_sub(1).map_or(0.0, |key| row[key]));
+            scores.set(Score::Induction, self.earlier(query).map_or(0.0, |key| row[key + 1]));
+            scores
+        });
+        let unablated = (!self.ablated.is_empty()).then(|| {
+            let whole = Self { ablated: BTreeSet::new(), ..self.copy() };
+            whole.candidates(query)
+        });
+        vec![
+            Event::Head { epoch, view: Arc::new(self.view(look)) },
+            Event::AtQuery { epoch, query, scores: scores.collect() },
+            Event::Candidates { epoch, query, top: self.candidates(query), unablated },
+            Event::Explanation { epoch, explanation: Arc::new(self.explain(look)) },
+        ]
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            info: self.info.clone(),
+            fail: false,
+            vocabulary: self.vocabulary.clone(),
+            tokens: self.tokens.clone(),
+            prompt: self.prompt,
+            epoch: self.epoch,
+            ablated: self.ablated.clone(),
+        }
+    }
+}

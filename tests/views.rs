@@ -1,0 +1,185 @@
+//! Every screen as it looks: text and styles, at the usual sizes and at every colour depth; and no panic at any size.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use attnscope::{engine::protocol::Event, ui::theme::Depth};
+use common::{Bench, Engine, styled, text};
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use ratatui::{
+    backend::{Backend, CrosstermBackend},
+    buffer::Buffer,
+};
+
+#[test]
+fn explore() {
+    assert_snapshot!("explore_120x40", styled(&Bench::new(120, 40).draw()));
+    assert_snapshot!("explore_80x24", styled(&Bench::new(80, 24).draw()));
+    assert_snapshot!("explore_60x16", text(&Bench::new(60, 16).draw()));
+}
+
+#[test]
+fn heatmap_at_every_depth() {
+    for (name, depth) in [("indexed", Depth::Indexed), ("ansi", Depth::Ansi), ("mono", Depth::Mono)] {
+        assert_snapshot!(format!("explore_{name}"), styled(&Bench::new(80, 24).at(depth).draw()));
+    }
+}
+
+#[test]
+fn a_long_prompt_is_pooled() {
+    let mut bench = Bench::new(80, 24);
+    let words: Vec<String> = (0..60).map(|word| format!("w{}", word % 30)).collect();
+    bench.keys("i<C-u>");
+    bench.paste(&words.join(" "));
+    bench.keys("<Enter>");
+    assert_snapshot!("pooled_80x24", styled(&bench.draw()));
+    assert_snapshot!("pooled_mono", text(&bench.at(Depth::Mono).draw()));
+}
+
+#[test]
+fn text_heatmap() {
+    let mut bench = Bench::new(80, 24);
+    bench.keys("t");
+    assert_snapshot!("text_80x24", styled(&bench.draw()));
+    bench.keys("dHHHHHhhhhhh");
+    assert_snapshot!("attended_by_80x24", text(&bench.draw()));
+    let mut mono = Bench::new(80, 24).at(Depth::Mono);
+    mono.keys("tz");
+    assert_snapshot!("text_mono", styled(&mono.draw()));
+}
+
+#[test]
+fn ablated() {
+    let mut bench = Bench::new(120, 40);
+    bench.keys("x");
+    assert_snapshot!("ablated_120x40", text(&bench.draw()));
+}
+
+#[test]
+fn rank() {
+    let mut bench = Bench::new(120, 40);
+    bench.keys("2jj");
+    assert_snapshot!("rank_120x40", styled(&bench.draw()));
+    let mut bench = Bench::new(80, 24);
+    bench.keys("2ooO");
+    assert_snapshot!("rank_80x24", text(&bench.draw()));
+}
+
+#[test]
+fn overlays() {
+    let mut bench = Bench::new(80, 24);
+    bench.keys("?");
+    assert_snapshot!("help_80x24", text(&bench.draw()));
+    bench.keys("/induction");
+    assert_snapshot!("help_filtered", text(&bench.draw()));
+    bench.keys("<Esc><Esc>:ra");
+    assert_snapshot!("palette_80x24", text(&bench.draw()));
+    bench.keys("<Esc>i, again");
+    assert_snapshot!("editing_80x24", text(&bench.draw()));
+}
+
+#[test]
+fn before_there_is_a_model() {
+    let mut bench = Bench::loading(80, 24, Engine::new(2, 8, true));
+    bench.progress(120_300_000, 269_000_000);
+    assert_snapshot!("loading_80x24", styled(&bench.draw()));
+    bench.event(Event::Fatal {
+        message: "./nothing: no such file or directory; name a model directory".into(),
+    });
+    assert_snapshot!("fatal_80x24", text(&bench.draw()));
+    bench.size = (40, 10);
+    assert_snapshot!("too_small", text(&bench.draw()));
+}
+
+#[test]
+fn many_heads() {
+    let mut bench = Bench::with(80, 24, Engine::new(30, 9, true));
+    bench.engine.info.kv_heads = 3;
+    bench.keys("]l]l]l]l]l]l]l]l");
+    assert_snapshot!("heads_30x9", text(&bench.draw()));
+}
+
+#[test]
+fn hostile_text_is_shown_and_not_obeyed() {
+    let mut engine = Engine::new(2, 8, true);
+    engine.info.name = "evil\x1b[2Jname".into();
+    let mut bench = Bench::with(80, 24, engine);
+    bench.keys("i<C-u>");
+    bench.paste("a \u{1b}]52;c;x\u{7} \u{202e}b 日本 👩‍🔬 e\u{301}");
+    bench.keys("<Enter>");
+    for cell in &bench.draw().content {
+        assert!(!cell.symbol().chars().any(|char| char.is_control() || char == '\u{202e}'), "{cell:?}");
+    }
+    bench.shows("evil␛[2Jname");
+}
+
+#[test]
+fn mono_has_no_colour() {
+    let mut bench = Bench::new(80, 24).at(Depth::Mono);
+    for keys in ["", "t", "d", "2", "?", "<Esc>1:", "<Esc>i", "<Esc>x", "g"] {
+        bench.keys(keys);
+        for cell in &bench.draw().content {
+            assert_eq!(
+                (cell.fg, cell.bg),
+                (ratatui::style::Color::Reset, ratatui::style::Color::Reset),
+                "{keys}"
+            );
+        }
+    }
+}
+
+/// Bytes that the terminal gets for the difference of two frames.
+fn bytes(before: &Buffer, after: &Buffer) -> usize {
+    let mut out = Vec::new();
+    CrosstermBackend::new(&mut out).draw(before.diff(after).into_iter()).unwrap();
+    out.len()
+}
+
+#[test]
+fn frames_stay_small() {
+    let mut bench = Bench::new(120, 40);
+    let words: Vec<String> = (0..255).map(|word| format!("w{}", word % 100)).collect();
+    bench.keys("i<C-u>");
+    bench.paste(&words.join(" "));
+    bench.keys("<Enter>");
+    let empty = Buffer::empty(bench.draw().area);
+    let mut before = bench.draw();
+    assert!(bytes(&empty, &before) <= 64_000, "a full frame has {} bytes", bytes(&empty, &before));
+    for keys in ["]i", "[i", "h", "h", "<PageUp>", "t", "t", "x", "n", "u", "p"] {
+        bench.keys(keys);
+        let after = bench.draw();
+        assert!(bytes(&before, &after) <= 16_000, "{keys} takes {} bytes", bytes(&before, &after));
+        before = after;
+    }
+    assert_eq!(before.diff(&bench.draw()).len(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_size_and_no_text_panics(
+        width in 1..=220u16,
+        height in 1..=70u16,
+        prompt in "\\PC{0,80}",
+        layers in 1..40usize,
+        heads in 1..40usize,
+        has_tokenizer: bool,
+        depth in 0..4usize,
+        keys in proptest::sample::select(vec!["", "t", "td", "2", "?", "?/a", ":", ":h", "i", "z", "<Tab>z", "<Tab><Tab>z", "g", "x", "nnu", "HH", "s", "2o"]),
+        smaller in (1..=220u16, 1..=70u16),
+    ) {
+        let mut bench = Bench::with(width, height, Engine::new(layers, heads, has_tokenizer));
+        bench.theme = bench.theme.clone().at([Depth::Truecolor, Depth::Indexed, Depth::Ansi, Depth::Mono][depth], 32);
+        bench.keys("i");
+        bench.paste(&prompt);
+        bench.draw();
+        bench.keys("<Enter>");
+        bench.keys(keys);
+        bench.draw();
+        bench.size = smaller;
+        bench.draw();
+    }
+}
