@@ -1,13 +1,25 @@
 //! attnscope: a terminal explorer for transformer attention heads.
+//!
+//! The rooms, from the ground up; each imports only from those above it in this list.
 
-pub mod analysis;
-pub mod app;
-pub mod checkpoint;
-pub mod engine;
 pub mod error;
 pub mod head;
 pub mod memory;
-pub mod model;
 pub mod text;
+
+pub mod checkpoint;
+pub mod model;
+
+pub mod analysis;
 pub mod train;
+
+pub mod engine;
+
+pub mod app;
+
+pub mod report;
+pub mod term;
 pub mod ui;
+
+pub mod cli;
+pub mod commands;

@@ -1,2 +1,56 @@
-//! bin
-fn main() {}
+//! The binary: reads the arguments, runs the command, turns what went wrong into one line and an exit code.
+
+use std::{
+    io::{Write, stderr},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use attnscope::{
+    cli::{self, Cli, Command},
+    commands, term, train,
+};
+
+/// Exit code of an error.
+const ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(answer) if answer.use_stderr() => return fail(&cli::usage_line(&answer)),
+        Err(answer) => {
+            // The help or the version: a reader that went away is no error.
+            let _ = answer.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    run(cli).unwrap_or_else(|error| fail(&format!("{error:#}")))
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let common = &cli.common;
+    let Some(command) = cli.command else {
+        return commands::explore::run(cli.explore, common);
+    };
+    // Training settles the environment of threads, which has to come before the first of them.
+    if !matches!(command, Command::Train(_)) {
+        term::signals::interrupt_ends()?;
+    }
+    match command {
+        Command::Rank(args) => commands::rank::run(&args, common),
+        Command::Show(args) => commands::show::run(&args, common),
+        Command::Trace(args) => commands::trace::run(&args, common),
+        Command::Train(args) => train::command::run(args),
+        Command::Doctor => commands::doctor::run(common),
+        Command::Completions { shell } => commands::completions(shell),
+        Command::Man { command } => commands::man(command.as_deref()),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// Says on one line what went wrong; control characters, from a path or a file, must not reach the terminal.
+fn fail(message: &str) -> ExitCode {
+    let clean: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _ = writeln!(stderr(), "attnscope: {clean}");
+    ExitCode::from(ERROR)
+}

@@ -1,0 +1,322 @@
+//! The command line: what may be asked, as plain structs. [`crate::commands`] answers.
+
+use std::path::PathBuf;
+
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+};
+use clap_complete::Shell;
+
+use crate::{
+    analysis::score::Score,
+    engine::protocol::{Bos, RankSettings},
+    head::Head,
+    model::place::{DeviceChoice, DtypeChoice},
+    term::color::Choice,
+    train::command::TrainArgs,
+};
+
+const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
+const MODEL_LONG_HELP: &str = "Model to open: a directory (config.json, weights, tokenizer), a .safetensors, .gguf, \
+    .pt, .pth or .bin file, a hub name org/name[@revision], or the name of a shipped checkpoint. Left out, it is the \
+    shipped two-layer model. A path that reads like a command is written ./rank";
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 a stated expectation failed, 2 error, 130 interrupted.";
+
+/// A terminal explorer for transformer attention heads.
+///
+/// Without a command it opens the explorer: walk a prompt token by token, see what every head attends to, find the
+/// induction heads, and switch heads off to see what they did.
+#[derive(Debug, Parser)]
+#[command(name = "attnscope", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do instead of opening the explorer.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The explorer's own arguments.
+    #[command(flatten)]
+    pub explore: ExploreArgs,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of every command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Common {
+    /// Where to compute: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Type that weights are held in: auto (as stored), f32, bf16 or f16
+    #[arg(long, global = true, value_name = "TYPE", default_value = "auto")]
+    pub dtype: DtypeChoice,
+    /// Colours to draw with
+    #[arg(long, global = true, value_name = "DEPTH", default_value = "auto")]
+    pub color: Choice,
+    /// Show no progress and no notes
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// What to do instead of opening the explorer.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Score every head on repeated random tokens and list the best
+    Rank(RankArgs),
+    /// Print what one head attends to in a prompt
+    Show(ShowArgs),
+    /// Write the logits and attention patterns of a prompt to a file
+    Trace(TraceArgs),
+    /// Train one of the papers' small models on a text file
+    Train(TrainArgs),
+    /// Print what this machine and this terminal offer
+    Doctor,
+    /// Print the completion script of a shell
+    Completions {
+        /// Shell to complete in
+        shell: Shell,
+    },
+    /// Print the manual page, or that of one command
+    Man {
+        /// Command to describe
+        command: Option<String>,
+    },
+}
+
+/// Arguments of the explorer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ExploreArgs {
+    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
+    /// What to open; `None` is the model that is built in.
+    pub model: Option<String>,
+    /// Prompt to begin with
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Keys to type at the start, such as `]i` or `<Right>`
+    #[arg(long, value_name = "KEYS", hide = true)]
+    pub keys: Option<String>,
+}
+
+/// Arguments of `rank`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct RankArgs {
+    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
+    /// What to open; `None` is the model that is built in.
+    pub model: Option<String>,
+    /// Score to sort by
+    #[arg(long, value_name = "SCORE", default_value = "induction", value_parser = scores())]
+    pub by: Score,
+    /// List only the best N heads
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// How to print the list
+    #[arg(long, default_value = "table")]
+    pub format: RankFormat,
+    /// Tokens in the block that is repeated [default: 50, or as many as fit]
+    #[arg(long, value_name = "TOKENS")]
+    pub length: Option<usize>,
+    /// Number of sequences
+    #[arg(long, value_name = "N", default_value_t = RankSettings::default().batch)]
+    pub batch: usize,
+    /// Seed of the random tokens
+    #[arg(long, default_value_t = RankSettings::default().seed)]
+    pub seed: u64,
+    /// Whether sequences begin with the BOS token
+    #[arg(long, default_value = "auto", value_parser = bos())]
+    pub bos: Bos,
+}
+
+impl RankArgs {
+    /// How the benchmark sequences are drawn; `usual` is the length of a block where none is given.
+    pub fn settings(&self, usual: usize) -> RankSettings {
+        RankSettings {
+            length: self.length.unwrap_or(usual),
+            batch: self.batch,
+            seed: self.seed,
+            bos: self.bos,
+        }
+    }
+}
+
+/// How a ranking is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RankFormat {
+    /// Aligned columns, for reading.
+    Table,
+    /// One JSON object.
+    Json,
+    /// Comma-separated values with a heading.
+    Csv,
+}
+
+/// Arguments of `show`.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "ids"]))]
+pub struct ShowArgs {
+    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
+    /// What to open; `None` is the model that is built in.
+    pub model: Option<String>,
+    /// Prompt to run
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Token ids to run, exactly as given: no BOS is added
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
+    pub ids: Option<Vec<u32>>,
+    /// Head to show, layer and head counted from zero
+    #[arg(long, value_name = "L.H")]
+    pub head: Head,
+    /// Position of the token that attends, counted from zero [default: the last]
+    #[arg(long, value_name = "N", conflicts_with = "matrix")]
+    pub token: Option<usize>,
+    /// Show every token's attention, not only one token's
+    #[arg(long)]
+    pub matrix: bool,
+    /// How to print it [default: ansi on a terminal, else text]
+    #[arg(long)]
+    pub format: Option<ShowFormat>,
+    /// Whether the prompt begins with the BOS token
+    #[arg(long, default_value = "auto", value_parser = bos())]
+    pub bos: Bos,
+}
+
+/// How a head's attention is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShowFormat {
+    /// The tokens shaded with terminal colours.
+    Ansi,
+    /// Tokens and numbers in columns.
+    Text,
+    /// Comma-separated values with a heading.
+    Csv,
+    /// A picture.
+    Svg,
+    /// A page that needs no other file.
+    Html,
+}
+
+/// Arguments of `trace`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "ids"]))]
+pub struct TraceArgs {
+    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
+    /// What to open; `None` is the model that is built in.
+    pub model: Option<String>,
+    /// Prompt to run
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Token ids to run, exactly as given: no BOS is added
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
+    pub ids: Option<Vec<u32>>,
+    /// File that ids, logits and a pattern for each layer are written to.
+    #[arg(
+        help = "File to write: ids [T], logits [T, vocabulary], pattern.L [heads, T, T]",
+        long,
+        value_name = "FILE.safetensors"
+    )]
+    pub out: PathBuf,
+    /// Layers whose patterns are written [default: all]
+    #[arg(long, value_name = "L,L", value_delimiter = ',')]
+    pub layers: Option<Vec<usize>>,
+}
+
+fn scores() -> impl TypedValueParser<Value = Score> {
+    let values = Score::ALL.map(|score| PossibleValue::new(score.name()).help(score.definition()));
+    PossibleValuesParser::new(values).try_map(|name| Score::from_name(&name).ok_or("no such score"))
+}
+
+fn bos() -> impl TypedValueParser<Value = Bos> {
+    let values = [
+        PossibleValue::new("auto")
+            .help("For text as the checkpoint's tokenizer does, for rank where there is one"),
+        PossibleValue::new("on").help("Always"),
+        PossibleValue::new("off").help("Never"),
+    ];
+    PossibleValuesParser::new(values).map(|name| match name.as_str() {
+        "on" => Bos::On,
+        "off" => Bos::Off,
+        _ => Bos::Auto,
+    })
+}
+
+impl Cli {
+    /// Reads the arguments of the process. The error is what clap would print: a mistake, the help or the version.
+    pub fn read() -> Result<Self, clap::Error> {
+        let cli = Self::try_parse()?;
+        if cli.command.is_some() && cli.explore != ExploreArgs::default() {
+            let message = "a model and --prompt go after the command: attnscope rank MODEL\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(cli)
+    }
+}
+
+/// A usage error as one line: what is wrong and the hints, without the usage that `--help` shows in full.
+pub fn usage_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let parts = text.split("\n\n").filter(|part| !part.trim_start().starts_with("Usage:"));
+    let line = parts
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ");
+    line.trim_start_matches("error: ").replace("; For more", "; for more").trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(arguments: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("attnscope").chain(arguments.split(' ')))
+    }
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_model_may_be_called_like_a_command() {
+        assert!(matches!(read("rank").unwrap().command, Some(Command::Rank(_))));
+        let cli = read("./rank --prompt x").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.explore.model.as_deref(), Some("./rank"));
+    }
+
+    #[test]
+    fn common_options_stand_before_and_after_the_command() {
+        for arguments in ["--device cuda:1 rank m", "rank m --device cuda:1"] {
+            let cli = read(arguments).unwrap();
+            assert_eq!(cli.common.device, DeviceChoice::Cuda(1));
+            let Some(Command::Rank(rank)) = cli.command else { panic!("not rank: {arguments}") };
+            assert_eq!(rank.model.as_deref(), Some("m"));
+            assert_eq!(rank.settings(50), RankSettings::default());
+        }
+        assert!(read("--device cuda:x").is_err());
+        assert!(read("--device tpu").is_err());
+    }
+
+    #[test]
+    fn a_trace_takes_one_kind_of_input() {
+        assert!(read("trace --out f").is_err());
+        assert!(read("trace --out f --ids 1 --prompt x").is_err());
+        let Some(Command::Trace(trace)) = read("trace --out f --ids 1,2,3 --layers 0,3").unwrap().command
+        else {
+            panic!("not trace")
+        };
+        assert_eq!(trace.ids, Some(vec![1, 2, 3]));
+        assert_eq!(trace.layers, Some(vec![0, 3]));
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line() {
+        let line = usage_line(&read("rank --topp 3").unwrap_err());
+        assert!(!line.contains('\n'), "{line}");
+        assert!(line.starts_with("unexpected argument '--topp' found; tip:"), "{line}");
+        assert!(!line.contains("Usage"), "{line}");
+    }
+}

@@ -1,0 +1,120 @@
+//! `doctor`: what this machine and this terminal offer, for the user and for bug reports.
+
+use std::{
+    fmt::Write,
+    fs,
+    io::{self, IsTerminal},
+    thread,
+};
+
+use anyhow::Result;
+use crossterm::style::{Color, Stylize};
+
+use crate::{
+    cli::Common,
+    term::{color, env, over_ssh, session},
+    ui::theme::Depth,
+};
+
+/// Width of the colour strip, in cells.
+const STRIP: u8 = 48;
+
+/// Prints the report.
+pub fn run(common: &Common) -> Result<()> {
+    let colour = color::decide(common.color, env);
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        let value: String = value.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let _ = writeln!(out, "{name:<10} {value}");
+    };
+    let variable = |name: &str| env(name).unwrap_or_else(|| "unset".to_owned());
+    let terminal = io::stdout().is_terminal();
+
+    line("version", &format!("attnscope {} ({}, {})", env!("CARGO_PKG_VERSION"), PLATFORM.0, PLATFORM.1));
+    line("devices", &devices());
+    line("cores", &thread::available_parallelism().map_or_else(|_| "unknown".to_owned(), |n| n.to_string()));
+    line("memory", &memory());
+    line(
+        "terminal",
+        &match crossterm::terminal::size() {
+            Ok((width, height)) if terminal => format!("{width} x {height}"),
+            _ => {
+                "standard output is no terminal: rank, show and trace work, the explorer does not".to_owned()
+            }
+        },
+    );
+    line("colour", &format!("{}, because {}", depth_name(colour.depth), colour.reason));
+    line("TERM", &variable("TERM"));
+    line("COLORTERM", &variable("COLORTERM"));
+    line("tmux", if env("TMUX").is_some() { "yes: copied text goes through tmux" } else { "no" });
+    line("ssh", if over_ssh() { "yes: at most 30 frames a second" } else { "no" });
+    line("locale", &locale());
+    line("log", &session::log_path().map_or_else(|| "none".to_owned(), |path| path.display().to_string()));
+    if terminal && colour.depth != Depth::Mono {
+        crossterm::style::force_color_output(true);
+        let _ = writeln!(out, "{:<10} {}", "strip", strip(colour.depth));
+    }
+    super::print(&out)
+}
+
+const PLATFORM: (&str, &str) = (std::env::consts::OS, std::env::consts::ARCH);
+
+/// The devices that this build can compute on.
+fn devices() -> String {
+    let built = [("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))];
+    let with = built.iter().filter(|(_, there)| *there).map(|(name, _)| format!(", {name}"));
+    let without = built.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect::<Vec<_>>();
+    let mut text = format!("cpu{}", with.collect::<String>());
+    if !without.is_empty() {
+        let _ = write!(text, " (built without {})", without.join(" and "));
+    }
+    text
+}
+
+/// Free memory as the kernel tells it.
+fn memory() -> String {
+    let Ok(table) = fs::read_to_string("/proc/meminfo") else { return "unknown".to_owned() };
+    let gigabytes = |field: &str| {
+        let line = table.lines().find(|line| line.starts_with(field))?;
+        Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e9)
+    };
+    match (gigabytes("MemAvailable:"), gigabytes("MemTotal:")) {
+        (Some(free), Some(total)) => format!("{free:.1} GB of {total:.1} GB free"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn depth_name(depth: Depth) -> &'static str {
+    match depth {
+        Depth::Truecolor => "truecolor",
+        Depth::Indexed => "256 colours",
+        Depth::Ansi => "16 colours",
+        Depth::Mono => "none",
+    }
+}
+
+/// The character encoding, by the rules of POSIX.
+fn locale() -> String {
+    let Some(name) = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG")) else {
+        return "unset: shades and frames need UTF-8, set LANG to C.UTF-8".to_owned();
+    };
+    if name.to_lowercase().replace('-', "").contains("utf8") {
+        name
+    } else {
+        format!("{name}: shades and frames need UTF-8, set LANG to C.UTF-8")
+    }
+}
+
+/// Colours side by side: with truecolor a smooth run from blue to yellow, else the colours that there are.
+fn strip(depth: Depth) -> String {
+    let cell = |step: u8| {
+        let level = u8::try_from(usize::from(step) * 255 / usize::from(STRIP - 1)).unwrap_or(u8::MAX);
+        let color = match depth {
+            Depth::Truecolor => Color::Rgb { r: level, g: level / 4 * 3 + 32, b: 160 - level / 2 },
+            Depth::Indexed => Color::AnsiValue(16 + step * 4),
+            Depth::Ansi | Depth::Mono => Color::AnsiValue(step / 3),
+        };
+        " ".on(color).to_string()
+    };
+    (0..STRIP).map(cell).collect()
+}

@@ -1,0 +1,35 @@
+//! The explorer: opens the terminal on a model.
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    app::{App, Options, key::Key},
+    checkpoint::embedded,
+    cli::{Common, ExploreArgs},
+    engine::{Engine, open::OpenRequest, protocol::PromptInput},
+    term::{self, color},
+    ui::theme::{LEVELS, Theme},
+};
+
+/// Opens the explorer, or says which commands work without a terminal.
+pub fn run(args: ExploreArgs, common: &Common) -> Result<ExitCode> {
+    let instead = "use `attnscope rank` or `attnscope show` here";
+    if !io::stdout().is_terminal() {
+        bail!("the explorer needs a terminal and standard output is none: {instead}");
+    }
+    if term::env("TERM").is_some_and(|name| name == "dumb") {
+        bail!("the explorer cannot draw on a terminal with TERM=dumb: {instead}");
+    }
+    let keys = args.keys.as_deref().map(Key::sequence).transpose()?.unwrap_or_default();
+    let title = args.model.clone().unwrap_or_else(|| embedded::DEFAULT.to_owned());
+    let theme = Theme::load("default-dark")?.at(color::decide(common.color, term::env).depth, LEVELS);
+    let engine = Engine::spawn(OpenRequest { model: args.model, device: common.device, dtype: common.dtype });
+    let app = App::new(Options { title, prompt: args.prompt.map(PromptInput::Text), ..Options::default() });
+    let code = term::run::run(app, engine, theme, keys)?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}

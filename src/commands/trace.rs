@@ -1,0 +1,145 @@
+//! `trace`: writes ids, logits and patterns to a safetensors file, one tensor at a time.
+
+use std::{borrow::Cow, cell::RefCell, collections::BTreeSet, fs};
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use safetensors::{Dtype, View};
+
+use super::open::{self, Bar};
+use crate::{
+    cli::{Common, TraceArgs},
+    engine::{open::Model, protocol::Bos},
+    head::Head,
+    model::{decoder::Control, trace::Trace},
+};
+
+/// Rows of logits that are computed at once.
+const ROWS: usize = 64;
+
+/// Runs the command.
+pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
+    let model = open::model(args.model.as_ref(), common)?;
+    let layers = match &args.layers {
+        None => (0..model.info.layers).collect(),
+        Some(layers) => layers.iter().copied().collect::<BTreeSet<usize>>(),
+    };
+    if let Some(layer) = layers.iter().find(|&&layer| layer >= model.info.layers) {
+        bail!("--layers {layer}: the model's layers go from 0 to {}", model.info.layers - 1);
+    }
+    let ids = model.encode(&open::prompt(args.prompt.as_ref(), args.ids.as_ref()), Bos::Auto)?;
+    let bar = RefCell::new(Bar::new(common));
+    let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);
+    let mut trace = Trace::new(model.decoder.spec.clone());
+    let control = Control { progress: &progress, cancelled: &|| false };
+    model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &control)?;
+    bar.borrow_mut().clear();
+
+    let failed = RefCell::new(None);
+    let part = |what| Part::new(what, &model, &trace, &failed);
+    let mut parts = vec![("ids".to_string(), part(What::Ids)), ("logits".to_string(), part(What::Logits))];
+    parts.extend(layers.into_iter().map(|layer| (format!("pattern.{layer}"), part(What::Pattern(layer)))));
+    // Under another name until it is whole.
+    let partial = args.out.with_extension("partial");
+    let written = safetensors::serialize_to_file(parts, None, &partial)
+        .map_err(|_| match fs::File::create(&partial) {
+            // The library's message names a file of its own.
+            Err(error) => anyhow::anyhow!("{} cannot be written: {error}", args.out.display()),
+            Ok(_) => anyhow::anyhow!("{} cannot be written: is the disk full?", args.out.display()),
+        })
+        .and_then(|()| failed.take().map_or(Ok(()), Err))
+        .and_then(|()| {
+            fs::rename(&partial, &args.out)
+                .with_context(|| format!("{} cannot be written", args.out.display()))
+        });
+    if written.is_err() {
+        // What went wrong is told already.
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    /// `[T]`, i64.
+    Ids,
+    /// `[T, vocabulary]`, f32.
+    Logits,
+    /// `[heads, T, T]`, f32.
+    Pattern(usize),
+}
+
+/// A tensor of the file, computed when it is written: only one is in memory at a time.
+struct Part<'a> {
+    what: What,
+    shape: Vec<usize>,
+    model: &'a Model,
+    trace: &'a Trace,
+    /// The first error; the writer has no way to tell of one.
+    failed: &'a RefCell<Option<anyhow::Error>>,
+}
+
+impl<'a> Part<'a> {
+    fn new(
+        what: What,
+        model: &'a Model,
+        trace: &'a Trace,
+        failed: &'a RefCell<Option<anyhow::Error>>,
+    ) -> Self {
+        let (info, tokens) = (&model.info, trace.len());
+        let shape = match what {
+            What::Ids => vec![tokens],
+            What::Logits => vec![tokens, info.vocabulary],
+            What::Pattern(_) => vec![info.heads, tokens, tokens],
+        };
+        Self { what, shape, model, trace, failed }
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.data_len());
+        let mut numbers =
+            |numbers: &[f32]| bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        match self.what {
+            What::Ids => bytes.extend(self.trace.ids.iter().flat_map(|&id| i64::from(id).to_le_bytes())),
+            What::Logits => {
+                let last = self.trace.last.view()?;
+                for start in (0..self.trace.len()).step_by(ROWS) {
+                    let rows = last.narrow(0, start, ROWS.min(self.trace.len() - start))?;
+                    let logits = self.model.decoder.logits(&rows)?.to_device(&Device::Cpu)?;
+                    numbers(&logits.flatten_all()?.to_vec1::<f32>()?);
+                }
+            }
+            What::Pattern(layer) => {
+                for head in 0..self.model.info.heads {
+                    numbers(&self.trace.matrix(Head::new(layer, head))?);
+                }
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl View for Part<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.what {
+            What::Ids => Dtype::I64,
+            _ => Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.bytes().unwrap_or_else(|error| {
+            self.failed.borrow_mut().get_or_insert(error);
+            vec![0; self.data_len()]
+        }))
+    }
+
+    fn data_len(&self) -> usize {
+        let width = if matches!(self.what, What::Ids) { 8 } else { 4 };
+        self.shape.iter().product::<usize>() * width
+    }
+}

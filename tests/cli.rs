@@ -1,0 +1,125 @@
+//! The commands that need no terminal, run as a script would run them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output, Stdio};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_attnscope"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("NO_COLOR")
+        .env("TERM", "xterm-256color")
+        .output()
+        .unwrap()
+}
+
+/// Standard output of a command that succeeds and has nothing to complain about.
+fn stdout(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line on standard error of a command that fails with exit code 2 and prints no data.
+fn complaint(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("attnscope: ") && text.ends_with('\n'), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn mistakes_are_one_line_and_exit_code_2() {
+    assert!(complaint(&["--frobnicate"]).contains("--frobnicate"));
+    assert!(complaint(&["rank", "--by", "beauty"]).contains("induction"));
+    assert!(complaint(&["rank", "--top", "many"]).contains("--top"));
+    assert!(complaint(&["show", "--head", "0.0"]).contains("--prompt"));
+    assert!(complaint(&["show", "--prompt", "x", "--head", "five"]).contains("5.1"));
+    assert!(complaint(&["trace", "--out", "f", "--ids", "1", "--prompt", "x"]).contains("--ids"));
+    assert!(complaint(&["--device", "abacus", "rank"]).contains("cuda:N"));
+    assert!(complaint(&["model", "rank"]).contains("after the command"));
+    assert!(complaint(&["man", "cook"]).contains("doctor"));
+}
+
+#[test]
+fn the_explorer_needs_a_terminal_and_names_what_does_not() {
+    for arguments in [&[][..], &["./rank"], &["--prompt", "x"]] {
+        let text = complaint(arguments);
+        assert!(text.contains("attnscope rank") && text.contains("attnscope show"), "{text}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    assert_eq!(stdout(&["--version"]), concat!("attnscope ", env!("CARGO_PKG_VERSION"), "\n"));
+    let help = stdout(&["--help"]);
+    for word in ["rank", "show", "trace", "train", "doctor", "--device", "--dtype", "--color", "130"] {
+        assert!(help.contains(word), "{word} is missing in\n{help}");
+    }
+    assert!(!help.contains("--keys"));
+    assert!(stdout(&["rank", "--help"]).contains("A[p, p-length+1]"));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&["completions", shell]);
+        assert!(script.contains("attnscope") && script.contains("head"), "{shell}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let page = stdout(&["man"]);
+    assert!(page.contains(".TH attnscope 1") && page.contains("Exit codes"), "{page}");
+    let page = stdout(&["man", "rank"]);
+    assert!(page.contains("attnscope rank") && page.contains("\\-\\-by"), "{page}");
+}
+
+#[test]
+fn doctor_tells_what_there_is() {
+    let report = stdout(&["doctor"]);
+    for name in
+        ["version", "devices", "cores", "memory", "terminal", "colour", "COLORTERM", "tmux", "ssh", "locale"]
+    {
+        assert!(report.lines().any(|line| line.starts_with(name)), "{name} is missing in\n{report}");
+    }
+    assert!(report.contains("256 colours, because TERM=xterm-256color"), "{report}");
+    assert!(stdout(&["doctor", "--color", "never"]).contains("none, because --color never"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let script = format!("'{}' completions bash | head -n 1", env!("CARGO_BIN_EXE_attnscope"));
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+}
+
+#[test]
+fn without_a_tokenizer_ids_stand_for_tokens_and_the_block_fits_the_context() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/llama-gqa");
+    let row = stdout(&["show", model, "--ids", "1,2,3", "--head", "0.0", "--format", "csv", "-q"]);
+    assert!(row.lines().nth(3).unwrap().starts_with("2,3,#3,"), "{row}");
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&["rank", model, "--format", "json", "-q"])).unwrap();
+    let (length, context) = (&json["settings"]["length"], &json["model"]["context"]);
+    assert!(length.as_u64().unwrap() <= context.as_u64().unwrap() / 2, "{length} in {context}");
+}
+
+#[test]
+fn no_color_is_kept_to_by_show() {
+    let command = |no_color: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_attnscope"));
+        command.args(["show", "--ids", "0,5,6,5", "--head", "1.2", "--format", "ansi", "-q"]);
+        command.env("TERM", "xterm-256color").env("NO_COLOR", no_color).env_remove("COLORTERM");
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let coloured = |text: &str| text.contains("38;") || text.contains("48;");
+    assert!(coloured(&command("")));
+    assert!(!coloured(&command("1")));
+}
