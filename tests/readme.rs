@@ -1,0 +1,179 @@
+//! What the README shows comes from the program: the picture of the screen from its own buffer, the key table from the
+//! registry of actions. `ATTNSCOPE_UPDATE=1 cargo test --test readme` writes both anew.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{fmt::Write, fs, path::PathBuf, time::Duration};
+
+use attnscope::{
+    app::{App, Effect, Msg, Options, action::key_table_markdown, key::Key},
+    engine::{Engine, open::OpenRequest},
+    ui::{
+        self,
+        theme::{Depth, LEVELS, Theme},
+    },
+};
+use ratatui::{
+    buffer::{Buffer, Cell},
+    layout::Rect,
+    style::{Color, Modifier},
+};
+
+const COLUMNS: u16 = 120;
+const ROWS: u16 = 40;
+
+fn root(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn updating() -> bool {
+    std::env::var_os("ATTNSCOPE_UPDATE").is_some()
+}
+
+/// The explorer on the shipped model, its real engine behind it, after `keys`.
+fn screen(keys: &str) -> Buffer {
+    let engine = Engine::spawn(OpenRequest::default());
+    let mut app = App::new(Options { title: "attn-2l".into(), ..Options::default() });
+    let theme = Theme::load("default-dark").unwrap().at(Depth::Truecolor, LEVELS);
+    let area = Rect::new(0, 0, COLUMNS, ROWS);
+    let perform = |effects: Vec<Effect>| {
+        for effect in effects {
+            if let Effect::Send(request) = effect {
+                engine.send(request);
+            }
+        }
+    };
+    let draw = |app: &mut App| {
+        let mut buffer = Buffer::empty(area);
+        let layout = ui::view(app, &theme, area, &mut buffer);
+        (buffer, app.set_layout(layout))
+    };
+    perform(app.start());
+    let settle = |app: &mut App| loop {
+        perform(draw(app).1);
+        // Half a second without a word from the engine, and nothing under way: the screen is complete.
+        match engine.events.recv_timeout(Duration::from_millis(500)) {
+            Ok(event) => perform(app.update(Msg::Engine(event))),
+            Err(_) if app.busy() => {}
+            Err(_) => break,
+        }
+    };
+    settle(&mut app);
+    for key in Key::sequence(keys).unwrap() {
+        perform(app.update(Msg::Key(key)));
+        settle(&mut app);
+    }
+    draw(&mut app).0
+}
+
+fn lines(buffer: &Buffer) -> Vec<String> {
+    let width = usize::from(buffer.area.width);
+    buffer.content.chunks(width).map(|row| row.iter().map(Cell::symbol).collect()).collect()
+}
+
+fn hex(color: Color, otherwise: &str) -> String {
+    match color {
+        Color::Rgb(r, g, b) => format!("#{r:02x}{g:02x}{b:02x}"),
+        _ => otherwise.into(),
+    }
+}
+
+/// A picture of a buffer as SVG: runs of cells of one style, half blocks as rectangles so that no font's gaps show.
+fn svg(buffer: &Buffer) -> String {
+    const WIDTH: f32 = 8.4;
+    const HEIGHT: f32 = 17.0;
+    const PAPER: &str = "#14161b";
+    const INK: &str = "#c8ccd4";
+    let (columns, rows) = (buffer.area.width, buffer.area.height);
+    let (width, height) = (f32::from(columns) * WIDTH, f32::from(rows) * HEIGHT);
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"monospace\" \
+         font-size=\"14\">\n<rect width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>\n"
+    );
+    for y in 0..rows {
+        let mut x = 0;
+        while x < columns {
+            let cell = &buffer[(x, y)];
+            let same = |other: &Cell| {
+                (other.fg, other.bg, other.modifier) == (cell.fg, cell.bg, cell.modifier)
+                    && (other.symbol() == "▀") == (cell.symbol() == "▀")
+            };
+            let mut end = x + 1;
+            while end < columns && same(&buffer[(end, y)]) {
+                end += 1;
+            }
+            let (mut ink, mut paper) = (hex(cell.fg, INK), hex(cell.bg, PAPER));
+            if cell.modifier.contains(Modifier::REVERSED) {
+                std::mem::swap(&mut ink, &mut paper);
+            }
+            let (left, top) = (f32::from(x) * WIDTH, f32::from(y) * HEIGHT);
+            let length = f32::from(end - x) * WIDTH;
+            if paper != PAPER {
+                let _ = writeln!(
+                    out,
+                    "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{length:.1}\" height=\"{HEIGHT}\" fill=\"{paper}\"/>"
+                );
+            }
+            let text: String = (x..end).map(|x| buffer[(x, y)].symbol()).collect();
+            if cell.symbol() == "▀" {
+                let half = HEIGHT / 2.0;
+                let _ = writeln!(
+                    out,
+                    "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{length:.1}\" height=\"{half}\" fill=\"{ink}\"/>"
+                );
+            } else if !text.trim().is_empty() {
+                let bold = if cell.modifier.contains(Modifier::BOLD) { " font-weight=\"bold\"" } else { "" };
+                let faint = if cell.modifier.contains(Modifier::DIM) { " opacity=\"0.6\"" } else { "" };
+                let line = if cell.modifier.contains(Modifier::UNDERLINED) {
+                    " text-decoration=\"underline\""
+                } else {
+                    ""
+                };
+                let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+                let _ = writeln!(
+                    out,
+                    "<text x=\"{left:.1}\" y=\"{:.1}\" textLength=\"{length:.1}\" xml:space=\"preserve\" fill=\"{ink}\"\
+                     {bold}{faint}{line}>{text}</text>",
+                    top + 13.0
+                );
+            }
+            x = end;
+        }
+    }
+    out + "</svg>\n"
+}
+
+#[test]
+fn the_picture_shows_the_screen_that_opens() {
+    let buffer = screen("");
+    let screen = lines(&buffer).join("\n");
+    let path = root("tests/snapshots/explore.svg");
+    let picture = svg(&buffer);
+    if updating() {
+        fs::write(&path, &picture).unwrap();
+    }
+    // Figures differ in the last digit between processors; what the panels are does not.
+    let stored = fs::read_to_string(&path).unwrap();
+    for part in ["Heads · induction", "Pattern", "Prompt", "Next token", "does here"] {
+        assert!(screen.contains(part), "`{part}` is not on the screen:\n{screen}");
+        assert!(stored.contains(part), "`{part}` is not in the picture: run with ATTNSCOPE_UPDATE=1");
+    }
+    let headline = |text: &str| text.matches("rank 1 of 16").count();
+    assert_eq!(headline(&picture), headline(&stored), "the picture is old: run with ATTNSCOPE_UPDATE=1");
+}
+
+#[test]
+fn the_key_table_is_the_registry_s() {
+    const BEGIN: &str = "<!-- keys: written by tests/readme.rs -->\n";
+    const END: &str = "<!-- end of keys -->";
+    let path = root("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let start = readme.find(BEGIN).expect("the README has a place for the keys") + BEGIN.len();
+    let end = start + readme[start..].find(END).expect("the README's key table ends");
+    let table = format!("\n{}\n", key_table_markdown());
+    if updating() {
+        fs::write(&path, format!("{}{table}{}", &readme[..start], &readme[end..])).unwrap();
+    } else {
+        assert_eq!(&readme[start..end], table, "run with ATTNSCOPE_UPDATE=1");
+    }
+}
