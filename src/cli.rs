@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::{
     analysis::score::Score,
-    engine::protocol::{Bos, RankSettings},
+    engine::protocol::{Bos, PromptInput, RankSettings},
     head::Head,
     model::place::{DeviceChoice, DtypeChoice},
     term::color::Choice,
@@ -151,19 +151,37 @@ pub enum RankFormat {
     Csv,
 }
 
-/// Arguments of `show`.
-#[derive(Clone, Debug, PartialEq, Args)]
-#[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "ids"]))]
-pub struct ShowArgs {
-    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
-    /// What to open; `None` is the model that is built in.
-    pub model: Option<String>,
+/// The prompt of a command: text or ids.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[group(required = true, multiple = false)]
+pub struct PromptArgs {
     /// Prompt to run
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// Token ids to run, exactly as given: no BOS is added
     #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
     pub ids: Option<Vec<u32>>,
+}
+
+impl PromptArgs {
+    /// The one that was given.
+    pub fn input(&self) -> PromptInput {
+        match (&self.ids, &self.prompt) {
+            (Some(ids), _) => PromptInput::Ids(ids.clone()),
+            (None, prompt) => PromptInput::Text(prompt.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// Arguments of `show`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct ShowArgs {
+    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
+    /// What to open; `None` is the model that is built in.
+    pub model: Option<String>,
+    /// What is run.
+    #[command(flatten)]
+    pub input: PromptArgs,
     /// Head to show, layer and head counted from zero
     #[arg(long, value_name = "L.H")]
     pub head: Head,
@@ -198,17 +216,13 @@ pub enum ShowFormat {
 
 /// Arguments of `trace`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-#[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "ids"]))]
 pub struct TraceArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
     pub model: Option<String>,
-    /// Prompt to run
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-    /// Token ids to run, exactly as given: no BOS is added
-    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
-    pub ids: Option<Vec<u32>>,
+    /// What is run.
+    #[command(flatten)]
+    pub input: PromptArgs,
     /// File that ids, logits and a pattern for each layer are written to.
     #[arg(
         help = "File to write: ids [T], logits [T, vocabulary], pattern.L [heads, T, T]",
@@ -308,7 +322,7 @@ mod tests {
         else {
             panic!("not trace")
         };
-        assert_eq!(trace.ids, Some(vec![1, 2, 3]));
+        assert_eq!(trace.input.input(), PromptInput::Ids(vec![1, 2, 3]));
         assert_eq!(trace.layers, Some(vec![0, 3]));
     }
 

@@ -11,10 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     cli::Common,
-    engine::{
-        open::{Model, OpenRequest},
-        protocol::PromptInput,
-    },
+    engine::open::{Model, OpenRequest},
 };
 
 /// Opens the model that a command names.
@@ -30,14 +27,6 @@ pub fn model(model: Option<&String>, common: &Common) -> Result<Model> {
         eprintln!("{}: {}", model.info.source.escape_debug(), model.need);
     }
     Ok(model)
-}
-
-/// The prompt of a command that takes `--prompt` or `--ids`, of which the command line has one.
-pub fn prompt(text: Option<&String>, ids: Option<&Vec<u32>>) -> PromptInput {
-    match (ids, text) {
-        (Some(ids), _) => PromptInput::Ids(ids.clone()),
-        (None, text) => PromptInput::Text(text.cloned().unwrap_or_default()),
-    }
 }
 
 /// A progress bar on standard error; nothing where that is no terminal.

@@ -29,7 +29,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
         let last = crate::head::Head::new(info.layers - 1, info.heads - 1);
         bail!("--head {head}: there is no such head; the model's go from 0.0 to {last}");
     }
-    let ids = model.encode(&open::prompt(args.prompt.as_ref(), args.ids.as_ref()), args.bos)?;
+    let ids = model.encode(&args.input.input(), args.bos)?;
     let query = args.token.unwrap_or(ids.len() - 1);
     if query >= ids.len() {
         bail!("--token {query}: the prompt has {} tokens, counted from 0", ids.len());

@@ -27,7 +27,7 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
     if let Some(layer) = layers.iter().find(|&&layer| layer >= model.info.layers) {
         bail!("--layers {layer}: the model's layers go from 0 to {}", model.info.layers - 1);
     }
-    let ids = model.encode(&open::prompt(args.prompt.as_ref(), args.ids.as_ref()), Bos::Auto)?;
+    let ids = model.encode(&args.input.input(), Bos::Auto)?;
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);
     let mut trace = Trace::new(model.decoder.spec.clone());

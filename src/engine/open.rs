@@ -39,6 +39,7 @@ pub struct Model {
     /// What it takes in memory with prompts of [`Model::USUAL_PROMPT`] tokens.
     pub need: Need,
     bos: Option<u32>,
+    placement: Placement,
 }
 
 impl fmt::Debug for Model {
@@ -87,7 +88,7 @@ impl Model {
             bos,
             block: 0,
         };
-        let mut model = Self { info, decoder, tokenizer: checkpoint.tokenizer, need, bos };
+        let mut model = Self { info, decoder, tokenizer: checkpoint.tokenizer, need, bos, placement };
         let most = (model.ordinary().len() / 2).min((model.info.context - 1) / 2);
         model.info.block = RankSettings::default().length.min(most);
         Ok(model)
@@ -105,7 +106,7 @@ impl Model {
     /// The ids of a prompt.
     ///
     /// # Errors
-    /// When it is empty, or is text and there is no tokenizer.
+    /// When it is empty, does not fit in the context or in memory, or is text and there is no tokenizer.
     pub fn encode(&self, input: &PromptInput, bos: Bos) -> Result<Vec<u32>> {
         let ids = match input {
             PromptInput::Ids(ids) => ids.clone(),
@@ -131,6 +132,8 @@ impl Model {
         if ids.is_empty() {
             bail!("the prompt is empty: give at least one token");
         }
+        self.decoder.check_ids(&ids, 0)?;
+        Need::of_prompt(&self.decoder.spec, ids.len()).check(&self.placement)?;
         Ok(ids)
     }
 

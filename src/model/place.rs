@@ -182,9 +182,14 @@ impl Need {
                 }
             })
             .sum();
+        Self { weights: held, ..Self::of_prompt(spec, tokens) }
+    }
+
+    /// What a prompt of `tokens` tokens takes besides the weights.
+    pub fn of_prompt(spec: &Spec, tokens: usize) -> Self {
         let trace = spec.layers * (spec.width + (spec.heads + 2 * spec.kv_heads) * spec.head_size);
         let pass = 8 * spec.width + 3 * spec.mlp.map_or(0, |mlp| mlp.inner);
-        Self { weights: held, work: 4 * (tokens * (trace + pass)) as u64 + 4 * spec.vocabulary as u64 }
+        Self { weights: 0, work: 4 * (tokens * (trace + pass)) as u64 + 4 * spec.vocabulary as u64 }
     }
 
     /// Refuses what cannot fit in memory that is free, where the machine tells.
@@ -202,7 +207,7 @@ impl Need {
                 } else {
                     "use `--dtype bf16`, which takes half of f32, or `--device cpu`"
                 };
-                bail!("the model needs {} ({self}) but {} are free: {way}", size(total), size(free))
+                bail!("{} are needed ({self}) but {} are free: {way}", size(total), size(free))
             }
             _ => Ok(()),
         }
