@@ -261,6 +261,17 @@ fn a_failed_request_is_said_and_changes_nothing() {
 }
 
 #[test]
+fn what_was_generated_is_edited_with_the_prompt() {
+    let mut bench = Bench::new(120, 40);
+    bench.keys("n");
+    bench.shows("(1 generated)");
+    bench.keys("i");
+    bench.shows(&format!("{DEFAULT_PROMPT} Gig"));
+    bench.keys("<Esc>ui");
+    bench.hides(&format!("{DEFAULT_PROMPT} Gig"));
+}
+
+#[test]
 fn a_refused_prompt_leaves_the_one_on_the_screen_to_edit() {
     let mut bench = Bench::new(80, 24);
     bench.engine.fail = true;

@@ -247,8 +247,8 @@ impl App {
             }
             A::EditPrompt => {
                 self.screen = Screen::Explore;
-                let text = match &self.session.input {
-                    Some(PromptInput::Text(text)) => text.clone(),
+                let text = match self.session.with_generated() {
+                    Some(PromptInput::Text(text)) => text,
                     Some(PromptInput::Ids(ids)) => {
                         ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
                     }
@@ -412,7 +412,7 @@ impl App {
 
     fn toggle_bos(&mut self) -> Vec<Effect> {
         let Some(info) = self.info().cloned() else { return Vec::new() };
-        let (Some(bos), Some(PromptInput::Text(text))) = (info.bos, self.session.input.clone()) else {
+        let (Some(bos), Some(PromptInput::Text(text))) = (info.bos, self.session.with_generated()) else {
             let problem = if info.bos.is_none() {
                 "the vocabulary has no BOS token"
             } else {

@@ -120,6 +120,22 @@ impl Session {
         self.run.as_ref().map_or(0, |run| run.tokens.len())
     }
 
+    /// The prompt last asked for, with what was generated after it.
+    pub fn with_generated(&self) -> Option<PromptInput> {
+        // While another prompt is on its way, the run on the screen is not its.
+        let run = self.run.as_ref().filter(|_| self.input == self.ran);
+        let generated = run.map_or(&[][..], |run| run.tokens.get(run.prompt..).unwrap_or_default());
+        Some(match self.input.clone()? {
+            PromptInput::Text(text) => {
+                let bytes: Vec<u8> = generated.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+                PromptInput::Text(text + &String::from_utf8_lossy(&bytes))
+            }
+            PromptInput::Ids(ids) => {
+                PromptInput::Ids(ids.into_iter().chain(generated.iter().map(|token| token.id)).collect())
+            }
+        })
+    }
+
     /// Whether an answer is about the run as it is now.
     pub fn is_current<T>(&self, answer: &Answer<T>) -> bool {
         self.run.as_ref().is_some_and(|run| run.epoch == answer.run.epoch)
