@@ -11,7 +11,10 @@ use clap_complete::Shell;
 
 use crate::{
     analysis::score::Score,
-    engine::protocol::{Bos, PromptInput, RankSettings},
+    engine::{
+        open::OpenRequest,
+        protocol::{Bos, PromptInput, RankSettings},
+    },
     head::Head,
     model::place::{DeviceChoice, DtypeChoice},
     term::color::Choice,
@@ -55,9 +58,28 @@ pub struct Common {
     /// Colours to draw with
     #[arg(long, global = true, value_name = "DEPTH", default_value = "auto")]
     pub color: Choice,
+    /// Weight file to take from a folder or a hub repository that holds several
+    #[arg(long, global = true, value_name = "NAME")]
+    pub file: Option<String>,
+    /// Ask the hub for a newer commit of a model that is in the cache
+    #[arg(long, global = true)]
+    pub update: bool,
     /// Show no progress and no notes
     #[arg(long, short, global = true)]
     pub quiet: bool,
+}
+
+impl Common {
+    /// The request to open `model`.
+    pub fn open(&self, model: Option<&str>) -> OpenRequest {
+        OpenRequest {
+            model: model.map(str::to_owned),
+            file: self.file.clone(),
+            update: self.update,
+            device: self.device,
+            dtype: self.dtype,
+        }
+    }
 }
 
 /// What to do instead of opening the explorer.
@@ -71,6 +93,12 @@ pub enum Command {
     Trace(TraceArgs),
     /// Train one of the papers' small models on a text file
     Train(TrainArgs),
+    /// List the branches, tags and training steps of a model on the hub
+    #[cfg(feature = "hub")]
+    Revisions(RevisionsArgs),
+    /// List the models in the hub's cache, or remove some
+    #[cfg(feature = "hub")]
+    Cache(CacheArgs),
     /// Print what this machine and this terminal offer
     Doctor,
     /// Print the completion script of a shell
@@ -233,6 +261,55 @@ pub struct TraceArgs {
     /// Layers whose patterns are written [default: all]
     #[arg(long, value_name = "L,L", value_delimiter = ',')]
     pub layers: Option<Vec<usize>>,
+}
+
+/// Arguments of `revisions`.
+#[cfg(feature = "hub")]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct RevisionsArgs {
+    /// Model on the hub, org/name
+    pub model: String,
+    /// How to print the list
+    #[arg(long, default_value = "table")]
+    pub format: ListFormat,
+}
+
+/// Arguments of `cache`.
+#[cfg(feature = "hub")]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CacheArgs {
+    /// What to do instead of listing.
+    #[command(subcommand)]
+    pub command: Option<CacheCommand>,
+    /// How to print the list
+    #[arg(long, default_value = "table")]
+    pub format: ListFormat,
+}
+
+/// What to do with the cache.
+#[cfg(feature = "hub")]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum CacheCommand {
+    /// Remove models, or single revisions of them
+    Rm {
+        /// What to remove: org/name, or org/name@revision
+        #[arg(required = true, value_name = "MODEL")]
+        models: Vec<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// How a plain list is printed.
+#[cfg(feature = "hub")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Aligned columns, for reading.
+    Table,
+    /// One JSON object.
+    Json,
 }
 
 fn scores() -> impl TypedValueParser<Value = Score> {

@@ -40,6 +40,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Rank(args) => commands::rank::run(&args, common),
         Command::Show(args) => commands::show::run(&args, common),
         Command::Trace(args) => commands::trace::run(&args, common),
+        #[cfg(feature = "hub")]
+        Command::Revisions(args) => commands::revisions::run(&args, common),
+        #[cfg(feature = "hub")]
+        Command::Cache(args) => commands::cache::run(&args),
         Command::Train(args) => train::command::run(args),
         Command::Doctor => commands::doctor::run(common),
         Command::Completions { shell } => commands::completions(shell),

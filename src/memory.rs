@@ -1,4 +1,4 @@
-//! How the process treats memory that it has freed.
+//! The machine's memory: how much is free, and how the process treats what it has freed.
 
 /// Keeps freed memory for the next tensor. Work that makes the same tensors over and over spends a tenth of its time, and
 /// training half of it, on handing pages back to the system and getting them again.
@@ -9,4 +9,12 @@ pub fn keep_freed() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
+}
+
+/// Bytes that new allocations may take without paging, where the system says.
+pub fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
 }

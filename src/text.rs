@@ -3,8 +3,10 @@
 //! Tokens, prompts and file names come from outside. What reaches the screen has no control character (so no escape
 //! sequence), no invisible or direction-changing character, and a width that terminals agree on.
 
+use std::time::Duration;
+
 use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Stands for a character that would not be seen.
 const INVISIBLE: char = '∅';
@@ -31,6 +33,53 @@ pub fn clean(bytes: &[u8]) -> String {
 pub fn line(text: &str) -> String {
     let joined = text.lines().collect::<Vec<_>>().join(" ").replace('\t', " ");
     clean(joined.as_bytes())
+}
+
+/// A number of bytes for people: `269 MB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(&str, f64); 4] = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    let bytes = bytes as f64;
+    match UNITS.into_iter().find(|&(_, unit)| bytes >= unit) {
+        Some((name, unit)) if bytes / unit < 10.0 => format!("{:.1} {name}", bytes / unit),
+        Some((name, unit)) => format!("{:.0} {name}", bytes / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A part of a number of bytes: `1.2 of 4.1 GB`, `512 MB of 4.1 GB`.
+pub fn amount(done: u64, total: u64) -> String {
+    let (done, total) = (size(done), size(total));
+    match (done.split_once(' '), total.split_once(' ')) {
+        (Some((count, unit)), Some((_, whole))) if unit == whole => format!("{count} of {total}"),
+        _ => format!("{done} of {total}"),
+    }
+}
+
+/// Time that something still takes, rounded up: `31 s left`, `4 min left`, `2 h 10 min left`, `3 days left`.
+pub fn time_left(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let minutes = seconds.div_ceil(60);
+    match (seconds, minutes) {
+        (..60, _) => format!("{seconds} s left"),
+        (_, ..60) => format!("{minutes} min left"),
+        (_, ..2880) if minutes.is_multiple_of(60) => format!("{} h left", minutes / 60),
+        (_, ..2880) => format!("{} h {} min left", minutes / 60, minutes % 60),
+        _ => format!("{} days left", minutes.div_ceil(1440)),
+    }
+}
+
+/// The end of `text` in at most `width` columns, after `…` where its beginning was cut: names of shards differ there.
+pub fn tail(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let cut = text.grapheme_indices(true).rev().take_while(|(_, grapheme)| {
+        used += grapheme.width();
+        used <= width
+    });
+    let start = cut.last().map_or(text.len(), |(at, _)| at);
+    if width == 0 { String::new() } else { format!("…{}", &text[start..]) }
 }
 
 /// Appends one grapheme cluster: its first character, and of what follows the marks that change no width, as well as
@@ -89,7 +138,40 @@ fn is_skin_tone(c: char) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use unicode_width::UnicodeWidthStr;
+
+    #[test]
+    fn sizes_have_two_or_three_figures() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(9_940), "9.9 kB");
+        assert_eq!(size(269_000_000), "269 MB");
+        assert_eq!(size(1_580_000_000), "1.6 GB");
+    }
+
+    #[test]
+    fn parts_share_a_unit_where_they_can() {
+        assert_eq!(amount(1_230_000_000, 4_100_000_000), "1.2 of 4.1 GB");
+        assert_eq!(amount(512_000_000, 4_100_000_000), "512 MB of 4.1 GB");
+        assert_eq!(amount(0, 0), "0 of 0 B");
+    }
+
+    #[test]
+    fn the_time_left_is_as_exact_as_it_is_known() {
+        let left = |seconds| time_left(Duration::from_secs(seconds));
+        assert_eq!([left(0), left(31), left(59)], ["0 s left", "31 s left", "59 s left"]);
+        assert_eq!([left(60), left(190), left(3540)], ["1 min left", "4 min left", "59 min left"]);
+        assert_eq!(
+            [left(3541), left(7800), left(172_740)],
+            ["1 h left", "2 h 10 min left", "47 h 59 min left"]
+        );
+        assert_eq!([left(172_741), left(u64::MAX)], ["2 days left", "213503982334602 days left"]);
+    }
+
+    #[test]
+    fn a_name_keeps_its_end() {
+        assert_eq!(tail("model-00001-of-00003.safetensors", 14), "…3.safetensors");
+        assert_eq!(tail("日本語.bin", 8), "…語.bin");
+        assert_eq!([tail("abc", 3), tail("abc", 1), tail("abc", 0)], ["abc", "…", ""]);
+    }
 
     #[test]
     fn control_characters_are_pictures() {
@@ -144,6 +226,11 @@ mod tests {
         #[test]
         fn any_bytes_become_safe(bytes: Vec<u8>) {
             prop_assert!(is_safe(&clean(&bytes), bytes.is_empty()));
+        }
+
+        #[test]
+        fn an_end_never_exceeds_its_width(text in "\\PC{0,40}", width in 0..30usize) {
+            prop_assert!(tail(&text, width).width() <= width);
         }
 
         #[test]

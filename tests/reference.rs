@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use attnscope::{
+    checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
     head::Head,
     model::{decoder::Control, place::DtypeChoice, trace::Trace},
@@ -21,7 +22,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn open(name: &str) -> Model {
     let model = Some(fixture(name).display().to_string());
-    Model::open(&OpenRequest { model, ..OpenRequest::default() }, &|_| true).unwrap()
+    Model::open(&OpenRequest { model, ..OpenRequest::default() }, &Nobody).unwrap()
 }
 
 struct Reference {
@@ -163,7 +164,7 @@ fn half_types_stay_near_the_reference() {
         {
             let model = Some(fixture(name).display().to_string());
             let request = OpenRequest { model, dtype, ..OpenRequest::default() };
-            let model = Model::open(&request, &|_| true).unwrap();
+            let model = Model::open(&request, &Nobody).unwrap();
             let expected = reference(name, 0);
             let scale = expected.logits.iter().fold(0.0f32, |scale, logit| scale.max(logit.abs()));
             let difference =

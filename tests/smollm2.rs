@@ -12,6 +12,7 @@ use attnscope::{
         rank::{self, Tally},
         score::{HeadScores, Score},
     },
+    checkpoint::progress::Nobody,
     engine::{
         open::{Model, OpenRequest},
         protocol::{Bos, PromptInput},
@@ -44,7 +45,7 @@ fn reference() -> Reference {
 fn open() -> Model {
     let path = std::env::var("ATTNSCOPE_SMOLLM2")
         .expect("ATTNSCOPE_SMOLLM2 must name SmolLM2-135M-Instruct.Q4_1.gguf, as in .ci/run");
-    Model::open(&OpenRequest { model: Some(path), ..OpenRequest::default() }, &|_| true).unwrap()
+    Model::open(&OpenRequest { model: Some(path), ..OpenRequest::default() }, &Nobody).unwrap()
 }
 
 #[test]

@@ -4,7 +4,10 @@
 
 mod common;
 
-use attnscope::{engine::protocol::Event, ui::theme::Depth};
+use attnscope::{
+    engine::protocol::{Download, Event, Transfer, TransferState},
+    ui::theme::Depth,
+};
 use common::{Bench, Engine, styled, text};
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -91,6 +94,50 @@ fn before_there_is_a_model() {
     assert_snapshot!("fatal_80x24", text(&bench.draw()));
     bench.size = (40, 10);
     assert_snapshot!("too_small", text(&bench.draw()));
+}
+
+#[test]
+fn downloading() {
+    for (width, height) in [(120, 40), (80, 24), (40, 10), (30, 8)] {
+        let mut bench = Bench::loading(width, height, Engine::new(2, 8, true));
+        bench.event(Event::Note(NOTE.into()));
+        bench.event(Event::Download(Download { note: None, ..shards(4) }));
+        let name = |what| format!("{what}_{width}x{height}");
+        if width == 120 {
+            assert_snapshot!(name("downloading"), styled(&bench.draw()));
+        } else {
+            assert_snapshot!(name("downloading"), text(&bench.draw()));
+        }
+        bench.event(Event::Note("offline:\x1b[2J the hub cannot be reached\u{202e}".into()));
+        bench.event(Event::Download(shards(60)));
+        assert_snapshot!(name("many_files"), text(&bench.draw()));
+        bench.event(Event::Question(
+            "Download 4.1 GB? 12 GB of memory are free, and the model needs 13 GB.".into(),
+        ));
+        assert_snapshot!(name("question"), text(&bench.draw()));
+    }
+}
+
+const NOTE: &str = "org/model@main (1a2b3c4): 5 files, 4.1 GB to download, 12 GB of memory free";
+
+/// A download of a config, a hostile name, and so many shards: one here, one running, one checked, the others waiting.
+fn shards(count: u64) -> Download {
+    let file = |name: String, done, total, state| Transfer { name, done, total, state };
+    let mut files = vec![
+        file("config.json".into(), 1_234, 1_234, TransferState::Done),
+        file("e\u{301}vil\x1b[2J\u{202e}日本語.bin".into(), 0, 7_000_000, TransferState::Waiting),
+    ];
+    for shard in 1..=count {
+        let (done, state) = match shard {
+            1 => (1_200_000_000, TransferState::Done),
+            2 => (512_300_000, TransferState::Running),
+            3 => (98_000_000, TransferState::Checking),
+            _ => (0, TransferState::Waiting),
+        };
+        let name = format!("model-{shard:05}-of-{count:05}.safetensors");
+        files.push(file(name, done, 1_200_000_000, state));
+    }
+    Download { files, speed: Some(98_000_000), note: Some("the hub asks to wait 30 s".into()) }
 }
 
 #[test]
@@ -181,5 +228,28 @@ proptest! {
         bench.draw();
         bench.size = smaller;
         bench.draw();
+    }
+
+    #[test]
+    fn no_size_and_no_name_panics_while_loading(
+        size in (1..=220u16, 1..=70u16),
+        names in proptest::collection::vec("\\PC{0,60}", 0..40),
+        bytes: (u64, u64),
+        note in "\\PC{0,200}",
+        keys in proptest::sample::select(vec!["", "?", "?/a", ":", ":h"]),
+        asked: bool,
+    ) {
+        let mut bench = Bench::loading(size.0, size.1, Engine::new(2, 8, true));
+        let states = [TransferState::Waiting, TransferState::Checking, TransferState::Running, TransferState::Done];
+        let files = names.into_iter().zip(states.into_iter().cycle());
+        let files =
+            files.map(|(name, state)| Transfer { name, done: bytes.0, total: bytes.1, state }).collect();
+        bench.event(Event::Download(Download { files, speed: Some(bytes.1 / 3), note: Some(note.clone()) }));
+        bench.event(Event::Note(note.clone()));
+        if asked {
+            bench.event(Event::Question(note));
+        }
+        bench.draw();
+        bench.keys(keys);
     }
 }

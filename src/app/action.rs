@@ -18,6 +18,8 @@ pub enum Context {
     Next,
     /// The Rank screen.
     Rank,
+    /// The loading screen with a question on it.
+    Question,
     /// The help.
     Help,
     /// The command palette.
@@ -28,11 +30,12 @@ pub enum Context {
 
 impl Context {
     /// Every context, in the order of the help.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Explore,
         Self::Heads,
         Self::Next,
         Self::Rank,
+        Self::Question,
         Self::Global,
         Self::Help,
         Self::Palette,
@@ -47,6 +50,7 @@ impl Context {
             Self::Heads => "Explore, heads in focus",
             Self::Next => "Explore, next tokens in focus",
             Self::Rank => "Rank",
+            Self::Question => "Question",
             Self::Help => "Help",
             Self::Palette => "Palette",
             Self::Edit => "Typing text",
@@ -133,6 +137,8 @@ actions! {
     RankPageUp "rank-page-up" [Rank "<PageUp> <C-u>"] "page up", "a page up the table";
     RankTop "rank-top" [Rank "gg <Home>"] "top", "first head of the table";
     RankBottom "rank-bottom" [Rank "G <End>"] "bottom", "last head of the table";
+    AnswerYes "answer-yes" [Question "y"] "yes", "answer yes to what is asked while a model is opened";
+    AnswerNo "answer-no" [Question "n <Esc>"] "no", "answer no";
     Rank "rank" [Global "r"] "rank", "score every head on benchmark sequences, or stop doing so";
     ScreenExplore "explore" [Global "1"] "Explore", "the screen of one prompt and one head";
     ScreenRank "ranking" [Global "2"] "Rank", "the table of all heads";
@@ -141,7 +147,7 @@ actions! {
     Back "back" [Global "<Esc>"] "back", "leave the top layer; never quits";
     Close "close" [Global "q"] "close", "close the top layer, or quit where there is none";
     Quit "quit" [Global "Q"] "quit", "quit at once";
-    Interrupt "interrupt" [Global "<C-c>"] "cancel", "stop the ranking; where none runs, pressed twice, quit";
+    Interrupt "interrupt" [Global "<C-c>"] "cancel", "stop the ranking; where none runs, pressed twice, quit; while a model is opened, quit at once";
     Suspend "suspend" [Global "<C-z>"] "suspend", "stop the program and return to the shell";
     Repaint "repaint" [Global "<C-l>"] "repaint", "draw the whole screen again";
     HelpDown "help-down" [Help "<Down> j"] "down", "scroll down";
@@ -192,9 +198,9 @@ impl Entry {
         labels.join(" ")
     }
 
-    /// Whether it may be run by name: everything but moving about in a text field or in the help.
+    /// Whether it may be run by name: everything but an answer, and moving about in a text field or in the help.
     pub fn in_palette(&self) -> bool {
-        let inner = [Context::Help, Context::Palette, Context::Edit];
+        let inner = [Context::Question, Context::Help, Context::Palette, Context::Edit];
         self.keys.iter().any(|keys| !inner.contains(&keys.0))
     }
 }
@@ -292,6 +298,7 @@ pub fn hints(context: Context) -> &'static [(&'static [Action], &'static str)] {
             (&[A::SortReverse], "reverse"),
             (&[A::CopyAll], "copy table"),
         ],
+        Context::Question => &[(&[A::AnswerYes], "yes"), (&[A::AnswerNo], "no")],
         Context::Global => &[(&[A::Rank], "rank"), (&[A::Palette], "commands"), (&[A::Close], "quit")],
         Context::Help => &[(&[A::HelpFilter], "filter"), (&[A::HelpUp, A::HelpDown], "scroll")],
         Context::Palette => &[(&[A::PaletteUp, A::PaletteDown], "choose"), (&[A::Complete], "complete")],
@@ -326,10 +333,11 @@ mod tests {
     use super::*;
 
     /// Contexts that are active together, as `App::contexts` gives them.
-    const TOGETHER: [&[Context]; 6] = [
+    const TOGETHER: [&[Context]; 7] = [
         &[Context::Heads, Context::Explore, Context::Global],
         &[Context::Next, Context::Explore, Context::Global],
         &[Context::Rank, Context::Global],
+        &[Context::Question, Context::Global],
         &[Context::Help, Context::Global],
         &[Context::Palette, Context::Edit],
         &[Context::Edit],

@@ -6,6 +6,7 @@ mod copy;
 pub mod editor;
 pub mod key;
 pub(crate) mod label;
+pub(crate) mod loading;
 pub(crate) mod overlay;
 mod perform;
 pub(crate) mod ranking;
@@ -19,6 +20,7 @@ use self::{
     action::{Action, Context, Resolved},
     editor::Editor,
     key::Key,
+    loading::Loading,
     overlay::Overlay,
     ranking::{Ranking, Stage as RankStage},
     session::{Change, Session},
@@ -123,7 +125,7 @@ impl App {
     /// The state before anything has happened.
     pub fn new(options: Options) -> Self {
         Self {
-            stage: Stage::Loading(None),
+            stage: Stage::Loading(Loading::default()),
             session: Session::new(options.bos),
             explore: Explore::default(),
             ranking: Ranking::new(options.rank),
@@ -203,6 +205,7 @@ impl App {
             (Some(Overlay::Help(_)), ..) => &[C::Help, C::Global],
             (Some(Overlay::Palette(_)), ..) => &[C::Palette, C::Edit],
             (Some(Overlay::Prompt(_)), ..) => &[C::Edit],
+            (None, None, ..) if self.is_asked() => &[C::Question, C::Global],
             (None, None, ..) => &[C::Global],
             (None, _, Screen::Rank, _) => &[C::Rank, C::Global],
             (None, _, Screen::Explore, Focus::Heads) => &[C::Heads, C::Explore, C::Global],
@@ -276,12 +279,12 @@ impl App {
         }
     }
 
-    /// Ctrl-C stops the ranking; where none runs, the second in a row quits.
+    /// Ctrl-C stops the ranking; where none runs, the second in a row quits, and before the model is open the first.
     fn interrupt(&mut self, armed: bool) -> Vec<Effect> {
         if self.ranking.is_running() {
             return vec![Effect::Send(Request::StopRanking)];
         }
-        if armed {
+        if armed || matches!(self.stage, Stage::Loading(_)) {
             return vec![Effect::Quit(130)];
         }
         self.quit_armed = true;
@@ -291,10 +294,13 @@ impl App {
 
     fn engine(&mut self, event: Event) -> Vec<Effect> {
         match event {
-            Event::Progress(progress) => match &mut self.stage {
-                Stage::Loading(shown) => *shown = Some(progress),
-                _ => self.session.progress = Some(progress),
-            },
+            Event::Progress(progress) if !matches!(self.stage, Stage::Loading(_)) => {
+                self.session.progress = Some(progress);
+            }
+            Event::Progress(_) | Event::Download(_) | Event::Note(_) | Event::Question(_) => {
+                self.hear(event);
+                return Vec::new();
+            }
             Event::Opened(info) => {
                 self.dirty = true;
                 return self.opened(info);
@@ -349,6 +355,7 @@ impl App {
     fn opened(&mut self, info: Arc<ModelInfo>) -> Vec<Effect> {
         let prompt = self.options.prompt.clone().unwrap_or_else(|| default_prompt(&info));
         self.options.rank.length = info.block;
+        self.keep_notes();
         self.stage = Stage::Open(info);
         let prompt = self.session.change(Change::Prompt(prompt)).map(Effect::Send);
         prompt.into_iter().chain(self.start_ranking()).collect()

@@ -81,6 +81,7 @@ impl App {
         let wanted = filter.to_lowercase();
         let here = match self.screen {
             super::Screen::Rank if self.info().is_some() => Context::Rank,
+            _ if self.is_asked() => Context::Question,
             _ => Context::Explore,
         };
         let mut contexts = Context::ALL.to_vec();

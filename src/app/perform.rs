@@ -52,6 +52,7 @@ impl App {
             | A::KillWord
             | A::KillToStart
             | A::KillToEnd => self.edit(action),
+            A::AnswerYes | A::AnswerNo => self.answer(action == A::AnswerYes),
             _ if !matches!(self.stage, Stage::Open(_)) => {
                 self.say("the model is not open yet".into());
                 Vec::new()

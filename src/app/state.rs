@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::loading::Loading;
 use crate::{
     analysis::score::Score,
-    engine::protocol::{ModelInfo, Pool, Progress},
+    engine::protocol::{ModelInfo, Pool},
     head::Head,
 };
 
@@ -12,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
     /// It is being opened.
-    Loading(Option<Progress>),
+    Loading(Loading),
     /// It is open.
     Open(Arc<ModelInfo>),
     /// It could not be opened, or the engine broke down.

@@ -2,7 +2,10 @@
 
 pub mod embedded;
 pub mod gguf;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod kernels;
+pub mod progress;
 pub mod safetensors;
 pub mod tokenizer;
 pub mod weights;
@@ -12,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use self::{gguf::Metadata, tokenizer::Tokenizer, weights::Weights};
+use self::{gguf::Metadata, progress::Watcher, tokenizer::Tokenizer, weights::Weights};
 
 /// What a checkpoint says of the model in it.
 pub enum Description {
@@ -38,29 +41,72 @@ pub struct Checkpoint {
     pub tokenizer: Result<Tokenizer, String>,
 }
 
+/// What is to be opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// `MODEL` on the command line; without it, the shipped default.
+    pub model: Option<&'a str>,
+    /// The weight file to take where there are several: a path in the folder or the repository.
+    pub file: Option<&'a str>,
+    /// Ask the hub for a newer commit of a model that is in the cache.
+    pub update: bool,
+    /// Bytes that are free where the weights go, as far as is known.
+    pub memory: Option<u64>,
+}
+
 impl Checkpoint {
-    /// Opens what `MODEL` on the command line names; without it, the shipped default.
-    pub fn open(model: Option<&str>) -> Result<Self> {
-        let Some(model) = model else { return embedded::open(embedded::DEFAULT) };
+    /// Opens what is wanted while `watcher` follows.
+    pub fn open(wanted: &Wanted<'_>, watcher: &dyn Watcher) -> Result<Self> {
+        let Some(model) = wanted.model else { return embedded::open(embedded::DEFAULT) };
         let path = Path::new(model);
         if path.is_dir() {
-            return open_folder(path);
+            return match wanted.file {
+                Some(file) => open_file(&path.join(file), path),
+                None => open_folder(path),
+            };
+        }
+        if let (Some(file), true) = (wanted.file, path.is_file() || embedded::NAMES.contains(&model)) {
+            bail!(
+                "{model} is one model, and --file {file} picks one in a folder or a hub repository: leave it out"
+            );
         }
         if path.is_file() {
-            return open_file(path);
+            return open_file(path, path.parent().unwrap_or(Path::new(".")));
         }
         if embedded::NAMES.contains(&model) {
             return embedded::open(model);
         }
-        let looks_like_hub = model.split('/').count() == 2 && !model.starts_with(['.', '/', '~']);
-        if looks_like_hub && !model.ends_with(".gguf") && !model.ends_with(".safetensors") {
-            bail!(
-                "`{model}` is no file or folder here, and this version does not download: \
-                 fetch it with `hf download {model} --local-dir DIR` and open DIR"
-            );
-        }
-        bail!("{model} does not exist (shipped models: {})", embedded::NAMES.join(", "))
+        open_hub(wanted, model, watcher)
     }
+}
+
+/// A model of the hub: from the cache, or downloaded into it.
+#[cfg(feature = "hub")]
+fn open_hub(wanted: &Wanted<'_>, model: &str, watcher: &dyn Watcher) -> Result<Checkpoint> {
+    let snapshot = hub::open(wanted, model, watcher)?;
+    let checkpoint = match &snapshot.file {
+        Some(file) => open_file(&snapshot.folder.join(file), &snapshot.folder),
+        None => open_folder(&snapshot.folder),
+    };
+    let checkpoint = checkpoint.with_context(|| snapshot.remedy())?;
+    Ok(Checkpoint { name: snapshot.name(), source: snapshot.source(), ..checkpoint })
+}
+
+#[cfg(not(feature = "hub"))]
+fn open_hub(_: &Wanted<'_>, model: &str, _: &dyn Watcher) -> Result<Checkpoint> {
+    let looks_like_hub = model.split('/').count() == 2 && !model.starts_with(['.', '/', '~']);
+    if looks_like_hub {
+        bail!(
+            "{model} is no file or folder here, and this program was built without the hub: fetch it with \
+             `hf download {model} --local-dir DIR` and open DIR, or build with `--features hub`"
+        );
+    }
+    bail!("{}", unknown(model))
+}
+
+/// What is said of a name that nothing has.
+fn unknown(model: &str) -> String {
+    format!("{model} does not exist (shipped models: {})", embedded::NAMES.join(", "))
 }
 
 fn open_folder(folder: &Path) -> Result<Checkpoint> {
@@ -82,19 +128,21 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
                 "{} holds no model.safetensors, model.safetensors.index.json or .gguf file: name the folder that does",
                 folder.display()
             ),
-            [one] => return open_file(one),
+            [one] => return open_file(one, folder),
             [first, ..] => bail!(
-                "{} holds {} weight files and no index: name one, such as {}",
+                "{} holds {} weight files and no index: name one, such as `--file {}`",
                 folder.display(),
                 others.len(),
-                first.display()
+                first.file_name().unwrap_or_default().display()
             ),
         }
     }
     described(folder, folder, weights)
 }
 
-fn open_file(path: &Path) -> Result<Checkpoint> {
+/// Opens a weight file; `config.json` and `tokenizer.json` lie beside it or, for a file in a folder of a checkpoint, in
+/// `home`.
+fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
     let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
     match kind {
         "gguf" => {
@@ -116,7 +164,8 @@ fn open_file(path: &Path) -> Result<Checkpoint> {
         "safetensors" => {
             let mut weights = Weights::default();
             safetensors::read_file(path, &mut weights)?;
-            described(path.parent().unwrap_or(Path::new(".")), path, weights)
+            let beside = path.parent().unwrap_or(home);
+            described(if beside.join("config.json").is_file() { beside } else { home }, path, weights)
         }
         _ => bail!(
             "{}: only .safetensors and .gguf files are read; convert it, or name the folder of a checkpoint",

@@ -49,12 +49,31 @@ pub fn run(common: &Common) -> Result<()> {
     line("tmux", if env("TMUX").is_some() { "yes: copied text goes through tmux" } else { "no" });
     line("ssh", if over_ssh() { "yes: at most 30 frames a second" } else { "no" });
     line("locale", &locale());
+    hub(&mut line);
     line("log", &session::log_path().map_or_else(|| "none".to_owned(), |path| path.display().to_string()));
     if terminal && colour.depth != Depth::Mono {
         crossterm::style::force_color_output(true);
         let _ = writeln!(out, "{:<10} {}", "strip", strip(colour.depth));
     }
     super::print(&out)
+}
+
+/// The hub, its cache, and who asks; the token itself is nobody's business.
+#[cfg(feature = "hub")]
+fn hub(line: &mut dyn FnMut(&str, &str)) {
+    let settings = crate::checkpoint::hub::settings::Settings::from_env();
+    let offline = settings.offline.map_or_else(String::new, |name| format!(", but {name} is set: offline"));
+    line("hub", &format!("{}{offline}", settings.endpoint));
+    line("cache", &settings.cache.display().to_string());
+    line(
+        "token",
+        &settings.token.map_or_else(|| "none".to_owned(), |token| format!("from {}", token.origin)),
+    );
+}
+
+#[cfg(not(feature = "hub"))]
+fn hub(line: &mut dyn FnMut(&str, &str)) {
+    line("hub", "built without");
 }
 
 const PLATFORM: (&str, &str) = (std::env::consts::OS, std::env::consts::ARCH);

@@ -11,7 +11,7 @@ use crate::{
     app::{App, Options, key::Key},
     checkpoint::embedded,
     cli::{Common, ExploreArgs},
-    engine::{Engine, open::OpenRequest, protocol::PromptInput},
+    engine::{Engine, protocol::PromptInput},
     term::{self, color},
     ui::theme::{LEVELS, Theme},
 };
@@ -28,7 +28,7 @@ pub fn run(args: ExploreArgs, common: &Common) -> Result<ExitCode> {
     let keys = args.keys.as_deref().map(Key::sequence).transpose()?.unwrap_or_default();
     let title = args.model.clone().unwrap_or_else(|| embedded::DEFAULT.to_owned());
     let theme = Theme::load("default-dark")?.at(color::decide(common.color, term::env).depth, LEVELS);
-    let engine = Engine::spawn(OpenRequest { model: args.model, device: common.device, dtype: common.dtype });
+    let engine = Engine::spawn(common.open(args.model.as_deref()));
     let app = App::new(Options { title, prompt: args.prompt.map(PromptInput::Text), ..Options::default() });
     let code = term::run::run(app, engine, theme, keys)?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))

@@ -8,10 +8,15 @@ use clap_complete::Shell;
 
 use crate::cli::Cli;
 
+#[cfg(feature = "hub")]
+pub mod cache;
 pub mod doctor;
 pub mod explore;
 mod open;
+mod progress;
 pub mod rank;
+#[cfg(feature = "hub")]
+pub mod revisions;
 pub mod show;
 pub mod trace;
 

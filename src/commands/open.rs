@@ -2,59 +2,89 @@
 
 use std::{
     cell::RefCell,
-    io::{IsTerminal, stderr},
-    time::Duration,
+    io::{IsTerminal, stderr, stdin},
 };
 
-use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Context, Result};
 
+use super::progress::Display;
 use crate::{
+    checkpoint::progress::{Download, Progress, Watcher},
     cli::Common,
-    engine::open::{Model, OpenRequest},
+    engine::open::Model,
+    text,
 };
 
 /// Opens the model that a command names.
 pub fn model(model: Option<&String>, common: &Common) -> Result<Model> {
-    let bar = RefCell::new(Bar::new(common));
-    let request = OpenRequest { model: model.cloned(), device: common.device, dtype: common.dtype };
-    let model = Model::open(&request, &|progress| {
-        bar.borrow_mut().show(progress.stage, progress.done as usize, progress.total as usize);
-        true
-    })?;
-    bar.borrow_mut().clear();
+    let watcher = Headless::new(common);
+    let model = Model::open(&common.open(model.map(String::as_str)), &watcher);
+    watcher.clear();
+    let model = model?;
     if !common.quiet {
         eprintln!("{}: {}", model.info.source.escape_debug(), model.need);
     }
     Ok(model)
 }
 
-/// A progress bar on standard error; nothing where that is no terminal.
-pub struct Bar(ProgressBar);
+/// Shows on standard error how opening goes, and asks there.
+pub struct Headless(RefCell<Display>);
 
-impl Bar {
-    /// An empty bar that is not drawn yet.
+impl Headless {
+    /// Nothing to show yet.
     pub fn new(common: &Common) -> Self {
-        if common.quiet || !stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:32}] {pos}/{len}") {
-            bar.set_style(style.progress_chars("█▓░"));
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
+        Self(RefCell::new(Display::new(common)))
     }
 
-    /// Draws how far a stage is.
-    pub fn show(&mut self, stage: &'static str, done: usize, total: usize) {
-        self.0.set_message(stage);
-        self.0.set_length(total as u64);
-        self.0.set_position(done as u64);
+    /// Takes what is drawn off the screen.
+    pub fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
+}
+
+impl Watcher for Headless {
+    fn progress(&self, progress: Progress) -> bool {
+        self.0.borrow_mut().stage(&progress);
+        true
     }
 
-    /// Takes the bar off the screen.
-    pub fn clear(&mut self) {
-        self.0.finish_and_clear();
+    fn download(&self, download: &Download) -> bool {
+        self.0.borrow_mut().download(download);
+        true
+    }
+
+    fn ask(&self, question: &str) -> Result<Option<bool>> {
+        self.0.borrow().suspend(|| ask(question))
+    }
+
+    fn note(&self, text: &str) {
+        self.0.borrow().note(text);
+    }
+}
+
+/// Asks on the terminal what yes or no answers; `None` where there is no terminal to ask on.
+pub fn ask(question: &str) -> Result<Option<bool>> {
+    if !stdin().is_terminal() || !stderr().is_terminal() {
+        return Ok(None);
+    }
+    eprint!("{} [y/N] ", text::line(question));
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).context("cannot read the answer from the terminal")?;
+    Ok(Some(is_yes(&answer)))
+}
+
+/// Whether an answer is a yes; anything else is none.
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        assert!(["y\n", "Yes\r\n", " YES "].into_iter().all(is_yes));
+        assert!(!["", "\n", "n\n", "yep\n", "y y\n"].into_iter().any(is_yes));
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use anyhow::Result;
 
-use super::open::{self, Bar};
+use super::{open, progress::Bar};
 use crate::{
     analysis::{
         benchmark::Kind,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use safetensors::{Dtype, View};
 
-use super::open::{self, Bar};
+use super::{open, progress::Bar};
 use crate::{
     cli::{Common, TraceArgs},
     engine::{open::Model, protocol::Bos},

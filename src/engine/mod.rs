@@ -6,6 +6,7 @@ mod ranking;
 mod session;
 
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -18,11 +19,14 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use self::{
     open::{Model, OpenRequest},
-    protocol::{Event, Request},
+    protocol::{Download, Event, Progress, Request},
     ranking::Ranking,
     session::Session,
 };
-use crate::error::is_interrupted;
+use crate::{
+    checkpoint::progress::Watcher,
+    error::{Interrupted, is_interrupted},
+};
 
 /// What tells work under way that something newer waits.
 #[derive(Clone, Default)]
@@ -101,14 +105,9 @@ struct Worker {
 impl Worker {
     fn run(mut self, open: &OpenRequest) {
         let outbox = self.outbox.clone();
-        let stop = self.mailbox.stop.clone();
-        let opened = guarded(|| {
-            Model::open(open, &|progress| {
-                // The app's end may be gone; then `stop` is set.
-                let _ = outbox.send(Event::Progress(progress));
-                !stop.load(Relaxed)
-            })
-        });
+        let answers = Cell::new(0);
+        let opened = guarded(|| Model::open(open, &Opening { worker: &self, answers: &answers }));
+        self.taken += answers.get();
         let model = match opened {
             Ok(model) => Arc::new(model),
             Err(error) => {
@@ -159,7 +158,7 @@ impl Worker {
             Request::Prompt { .. } => {
                 self.waiting.retain(|waiting| matches!(waiting, Request::Rank(_) | Request::StopRanking));
             }
-            Request::Rank(_) | Request::StopRanking => {}
+            Request::Rank(_) | Request::StopRanking | Request::Answer(_) => {}
             // What a look would show is no longer on the screen.
             _ => self.waiting.retain(|waiting| !matches!(waiting, Request::Look { .. })),
         }
@@ -191,6 +190,8 @@ impl Worker {
                 session.tell(Event::RankingStopped);
                 Ok(())
             }
+            // Whoever asked has gone on.
+            Request::Answer(_) => Ok(()),
         });
         match result {
             // It gave way to something else; unless that makes it pointless, it goes on afterwards.
@@ -198,6 +199,48 @@ impl Worker {
             Err(error) => session.fail(&error),
             Ok(()) => {}
         }
+    }
+}
+
+/// The engine while it opens its model: news go out as events, and a question waits for its answer.
+struct Opening<'a> {
+    worker: &'a Worker,
+    /// Requests taken from the inbox meanwhile.
+    answers: &'a Cell<u64>,
+}
+
+impl Opening<'_> {
+    /// Sends an event. False: the engine is to end.
+    fn tell(&self, event: Event) -> bool {
+        // The app's end may be gone; then `stop` is set.
+        let _ = self.worker.outbox.send(event);
+        !self.worker.mailbox.stop.load(Relaxed)
+    }
+}
+
+impl Watcher for Opening<'_> {
+    fn progress(&self, progress: Progress) -> bool {
+        self.tell(Event::Progress(progress))
+    }
+
+    fn download(&self, download: &Download) -> bool {
+        self.tell(Event::Download(download.clone()))
+    }
+
+    fn ask(&self, question: &str) -> anyhow::Result<Option<bool>> {
+        self.tell(Event::Question(question.to_owned()));
+        loop {
+            let request = self.worker.inbox.recv().map_err(|_| Interrupted)?;
+            self.answers.set(self.answers.get() + 1);
+            // Nothing else can be asked of a model that is not open.
+            if let Request::Answer(answer) = request {
+                return Ok(Some(answer));
+            }
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.tell(Event::Note(text.to_owned()));
     }
 }
 

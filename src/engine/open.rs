@@ -4,10 +4,14 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail};
 
-use super::protocol::{Bos, ModelInfo, Progress, PromptInput, RankSettings, Token};
+use super::protocol::{Bos, ModelInfo, PromptInput, RankSettings, Token};
 use crate::{
     analysis::benchmark::Benchmark,
-    checkpoint::{Checkpoint, Description, tokenizer::Tokenizer},
+    checkpoint::{
+        Checkpoint, Description, Wanted,
+        progress::{Progress, Watcher},
+        tokenizer::Tokenizer,
+    },
     model::{
         config::Config,
         decoder::Decoder,
@@ -22,6 +26,10 @@ use crate::{
 pub struct OpenRequest {
     /// `MODEL` of the command line; without it, the shipped default.
     pub model: Option<String>,
+    /// `--file`: the weight file to take where there are several.
+    pub file: Option<String>,
+    /// `--update`: ask the hub for a newer commit of a model that is in the cache.
+    pub update: bool,
     /// `--device`.
     pub device: DeviceChoice,
     /// `--dtype`.
@@ -52,17 +60,23 @@ impl Model {
     /// Prompt length for which memory is reckoned when a model is opened.
     pub const USUAL_PROMPT: usize = 512;
 
-    /// Opens a model; `progress` answers false to stop.
-    pub fn open(request: &OpenRequest, progress: &dyn Fn(Progress) -> bool) -> Result<Self> {
-        let checkpoint = Checkpoint::open(request.model.as_deref())?;
+    /// Opens a model while `watcher` follows.
+    pub fn open(request: &OpenRequest, watcher: &dyn Watcher) -> Result<Self> {
+        let placement = Placement { device: request.device.open()?, dtype: request.dtype };
+        let wanted = Wanted {
+            model: request.model.as_deref(),
+            file: request.file.as_deref(),
+            update: request.update,
+            memory: placement.free_memory(),
+        };
+        let checkpoint = Checkpoint::open(&wanted, watcher)?;
         let weights = &checkpoint.weights;
         let Described { family, plan, bos } = describe(&checkpoint)?;
-        let placement = Placement { device: request.device.open()?, dtype: request.dtype };
         let spec = &plan.spec;
         let need = Need::of(spec, weights, &placement, Self::USUAL_PROMPT.min(spec.context));
         need.check(&placement).with_context(|| checkpoint.source.clone())?;
         let decoder = load::load(&plan, weights, &placement, &|done, total| {
-            progress(Progress {
+            watcher.progress(Progress {
                 stage: "reading weights",
                 done: done as u64,
                 total: total as u64,

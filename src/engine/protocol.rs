@@ -5,12 +5,15 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-pub use crate::analysis::{
-    benchmark::{Bos, RankSettings},
-    explain::Role,
-    map::{PatternMap, Pool},
-};
 use crate::{analysis::score::HeadScores, head::Head};
+pub use crate::{
+    analysis::{
+        benchmark::{Bos, RankSettings},
+        explain::Role,
+        map::{PatternMap, Pool},
+    },
+    checkpoint::progress::{Download, Progress, Transfer, TransferState},
+};
 
 /// A token of the prompt: its id and the exact bytes it stands for (perhaps half a character, never cleaned).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,19 +170,8 @@ pub enum Request {
     Rank(RankSettings),
     /// Stop the ranking; answered by `RankingStopped`, also when it has just ended.
     StopRanking,
-}
-
-/// What a long job has done so far.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    /// What is being done, such as `reading weights`.
-    pub stage: &'static str,
-    /// Units done.
-    pub done: u64,
-    /// Units in all; 0 when not known.
-    pub total: u64,
-    /// Whether the units are bytes.
-    pub bytes: bool,
+    /// The answer to [`Event::Question`].
+    Answer(bool),
 }
 
 /// What the engine answers.
@@ -187,6 +179,12 @@ pub struct Progress {
 pub enum Event {
     /// The model is being opened, or a long prompt is being run.
     Progress(Progress),
+    /// The model is being downloaded; told a few times a second.
+    Download(Download),
+    /// Something about the model being opened that is worth a line, such as what the download needs.
+    Note(String),
+    /// A question that only the user can answer: opening goes on with [`Request::Answer`].
+    Question(String),
     /// The model is open.
     Opened(Arc<ModelInfo>),
     /// The prompt has been run.

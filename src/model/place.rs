@@ -6,7 +6,11 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 
 use super::spec::Spec;
-use crate::checkpoint::weights::{StoredTensor, WeightType, Weights};
+use crate::{
+    checkpoint::weights::{StoredTensor, WeightType, Weights},
+    memory,
+    text::size,
+};
 
 /// `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,6 +154,11 @@ impl Placement {
         }
     }
 
+    /// Bytes that new allocations may take on the device, where it or the system says.
+    pub fn free_memory(&self) -> Option<u64> {
+        if self.device.is_cpu() { memory::available() } else { accelerator_memory(&self.device) }
+    }
+
     /// The type that most weights are held in.
     pub fn dtype_name(&self, weights: &Weights) -> String {
         let stored = weights.main_type().unwrap_or(WeightType::F32);
@@ -195,7 +204,7 @@ impl Need {
     /// Refuses what cannot fit in memory that is free, where the machine tells.
     pub fn check(self, placement: &Placement) -> Result<()> {
         let total = self.weights + self.work;
-        match available_memory(&placement.device) {
+        match placement.free_memory() {
             Some(free) if total > free => {
                 let way = if placement.device.is_cpu() {
                     match placement.dtype {
@@ -218,28 +227,6 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "weights {}, work {}", size(self.weights), size(self.work))
     }
-}
-
-/// A number of bytes for people: `269 MB`.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [(&str, f64); 3] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
-    let bytes = bytes as f64;
-    match UNITS.into_iter().find(|&(_, unit)| bytes >= unit) {
-        Some((name, unit)) if bytes / unit < 10.0 => format!("{:.1} {name}", bytes / unit),
-        Some((name, unit)) => format!("{:.0} {name}", bytes / unit),
-        None => format!("{bytes} B"),
-    }
-}
-
-/// Memory of the device that a new allocation may take without paging, as far as the system says.
-fn available_memory(device: &Device) -> Option<u64> {
-    if !device.is_cpu() {
-        return accelerator_memory(device);
-    }
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 #[cfg(feature = "cuda")]
@@ -270,10 +257,8 @@ mod tests {
         let placement = Placement { device: Device::Cpu, dtype: DtypeChoice::F32 };
         let error =
             Need { weights: u64::MAX / 2, work: 0 }.check(&placement).err().map(|error| error.to_string());
-        if available_memory(&Device::Cpu).is_some() {
+        if placement.free_memory().is_some() {
             assert!(error.unwrap().contains("--dtype auto"));
         }
-        assert_eq!(size(269_000_000), "269 MB");
-        assert_eq!(size(1_580_000_000), "1.6 GB");
     }
 }

@@ -6,6 +6,7 @@
 mod canvas;
 mod color;
 mod heads;
+mod loading;
 mod next;
 mod overlay;
 mod pattern;
@@ -30,6 +31,8 @@ use crate::{
 
 /// The smallest screen that shows anything, in columns and rows.
 pub const SMALLEST: (u16, u16) = (60, 16);
+/// The smallest screen that shows how a model is opened: what is asked meanwhile must not be hidden.
+const SMALLEST_LOADING: (u16, u16) = (30, 8);
 
 /// Draws the whole screen into `area` and reports the sizes that it found room for.
 pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
@@ -37,7 +40,8 @@ pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
     let mut canvas = Canvas { buf, theme };
     canvas.clear(area);
     let mut layout = Layout::default();
-    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+    let smallest = if matches!(app.stage, Stage::Loading(_)) { SMALLEST_LOADING } else { SMALLEST };
+    if area.width < smallest.0 || area.height < smallest.1 {
         draw_too_small(&mut canvas, area);
         return layout;
     }
@@ -47,7 +51,7 @@ pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
     layout.page = rank::page(body);
     status::draw_title(app, &mut canvas, area);
     match (&app.stage, app.screen) {
-        (Stage::Loading(progress), _) => status::draw_loading(app, progress.as_ref(), &mut canvas, body),
+        (Stage::Loading(loading), _) => loading::draw(app, loading, &mut canvas, body),
         (Stage::Fatal(message), _) => status::draw_fatal(message, &mut canvas, body),
         (Stage::Open(info), Screen::Rank) => rank::draw(app, info, &mut canvas, body),
         (Stage::Open(info), Screen::Explore) => draw_explore(app, info, &mut canvas, &panels),

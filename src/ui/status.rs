@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    canvas::{Canvas, bar, shorten, wrap},
+    canvas::{Canvas, shorten, wrap},
     theme::Part,
 };
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
     text::clean,
 };
 
+/// What leaving does while a model is downloaded.
+const KEPT: &str = "stops; what is here is kept";
+
 /// The title line: the model, what the engine is at, the screens.
 pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     let mut x = canvas.text(area, 0, 0, "attnscope", Part::Accent) + 2;
@@ -24,7 +27,13 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     let tabs_width: usize = tabs.iter().map(|tab| tab.1.width()).sum();
     let width = usize::from(area.width);
     let Some(info) = app.info() else {
-        canvas.text(area, x, 0, &shorten(&clean(app.options.title.as_bytes()), width - x), Part::Title);
+        canvas.text(
+            area,
+            x,
+            0,
+            &shorten(&clean(app.options.title.as_bytes()), width.saturating_sub(x)),
+            Part::Title,
+        );
         return;
     };
     let room = width.saturating_sub(x + tabs_width + 1);
@@ -64,28 +73,13 @@ fn activity(app: &App) -> String {
 }
 
 /// A stage and how far it is: `reading weights 12.5 of 269.0 MB`.
-fn amount(progress: &Progress) -> String {
+pub fn amount(progress: &Progress) -> String {
     let Progress { stage, done, total, bytes } = progress;
     let mega = |count: u64| count as f64 / 1e6;
     match (bytes, total) {
         (_, 0) => (*stage).to_owned(),
         (true, _) => format!("{stage} {:.1} of {:.1} MB", mega(*done), mega(*total)),
         (false, _) => format!("{stage} {done} of {total}"),
-    }
-}
-
-/// The screen while the model is being opened.
-pub fn draw_loading(app: &App, progress: Option<&Progress>, canvas: &mut Canvas, rect: Rect) {
-    let width = usize::from(rect.width).saturating_sub(4).min(72);
-    let inner = centred(rect, width, 4);
-    let title = shorten(&format!("Opening {}", clean(app.options.title.as_bytes())), width);
-    canvas.text(inner, 0, 0, &title, Part::Title);
-    let Some(progress) = progress else { return };
-    canvas.text(inner, 0, 1, &shorten(&amount(progress), width), Part::Text);
-    if progress.total > 0 {
-        let part = progress.done as f32 / progress.total as f32;
-        canvas.text(inner, 0, 2, &"·".repeat(width), Part::Border);
-        canvas.text(inner, 0, 2, &bar(part, width), Part::Bar);
     }
 }
 
@@ -100,7 +94,8 @@ pub fn draw_fatal(message: &str, canvas: &mut Canvas, rect: Rect) {
     canvas.text(inner, 0, lines.len() + 1, "Any key leaves.", Part::Dim);
 }
 
-fn centred(rect: Rect, width: usize, height: usize) -> Rect {
+/// A rectangle in the middle of `rect`, no larger than it.
+pub fn centred(rect: Rect, width: usize, height: usize) -> Rect {
     let (width, height) = ((width as u16).min(rect.width), (height as u16).min(rect.height));
     Rect { x: rect.x + (rect.width - width) / 2, y: rect.y + (rect.height - height) / 2, width, height }
 }
@@ -138,9 +133,13 @@ fn draw_hints(app: &App, canvas: &mut Canvas, rect: Rect) {
     let mut x = 0;
     for &context in contexts {
         for (actions, title) in hints(context) {
-            if app.info().is_none() && actions.contains(&Action::Rank) {
+            // Little of these can be done before the model is open.
+            let idle = actions.iter().any(|action| [Action::Rank, Action::Palette].contains(action));
+            if app.info().is_none() && idle {
                 continue;
             }
+            let leaves = app.is_downloading() && actions.contains(&Action::Close);
+            let title = if leaves { KEPT } else { title };
             let keys: String = actions.iter().map(|&action| first_key(action, context)).collect();
             let title = format!(" {title}   ");
             if x + keys.width() + title.width() <= room {

@@ -229,6 +229,7 @@ impl Engine {
                     .collect();
             }
             Request::StopRanking => return vec![Event::RankingStopped],
+            Request::Answer(_) => return Vec::new(),
         }
         vec![self.tokens()]
     }

@@ -1,0 +1,231 @@
+//! Which files of a repository are needed: the configuration, the tokenizer, and weights of one format.
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{failure::said, name::is_inside};
+
+/// The model's description.
+const CONFIG: &str = "config.json";
+/// The tokenizer; a checkpoint without one is opened with token ids.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// What belongs to weights that do not describe themselves, where the repository has it.
+const COMPANIONS: [&str; 3] = [CONFIG, TOKENIZER, "tokenizer_config.json"];
+/// Endings of weight files that other programs read.
+const FOREIGN: [&str; 10] =
+    [".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".npz", ".ot", ".mlmodel"];
+/// Names that a message lists at most.
+const LISTED: usize = 6;
+
+/// The files that open a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The weights, or the index that names them.
+    pub weights: String,
+    /// Whether `weights` is an index of shards.
+    pub sharded: bool,
+    /// What else is needed, as far as the repository has it.
+    pub companions: Vec<String>,
+}
+
+impl Choice {
+    /// The files of a repository that has `names`; `file` is the weight file to take.
+    ///
+    /// # Errors
+    /// What the repository has instead, as the second half of a sentence.
+    pub fn among(names: &[String], file: Option<&str>) -> Result<Self, String> {
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).filter(|name| is_inside(name)).collect();
+        let weights = match file {
+            Some(file) => named(&names, file)?,
+            None => usual(&names)?,
+        };
+        let companions = if weights.ends_with(".gguf") { Vec::new() } else { companions(&names, &weights) };
+        if !weights.ends_with(".gguf") && !companions.iter().any(|name| name.ends_with(CONFIG)) {
+            return Err(format!("has no {CONFIG}, which says what model {} holds", said(&weights)));
+        }
+        Ok(Self { sharded: weights.ends_with(".json"), weights, companions })
+    }
+
+    /// Whether it needs a tokenizer that the repository was not seen to have.
+    pub fn lacks_tokenizer(&self) -> bool {
+        !self.weights.ends_with(".gguf") && !self.companions.iter().any(|name| name.ends_with(TOKENIZER))
+    }
+
+    /// The weight file that has to be named to open it; `None` where its folder says which.
+    pub fn file(&self) -> Option<String> {
+        let usual = ["model.safetensors", "model.safetensors.index.json"].contains(&self.weights.as_str());
+        (!usual).then(|| self.weights.clone())
+    }
+}
+
+/// The shards that the index at `path` names; they lie beside the index, which is `index` in its repository.
+pub fn shards(path: &Path, index: &str) -> Result<Vec<String>> {
+    let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let value: Value = serde_json::from_slice(&text).with_context(|| format!("{index} is no JSON"))?;
+    let map = value.get("weight_map").and_then(Value::as_object);
+    let map = map.with_context(|| format!("{index} has no weight_map: it is no index of shards"))?;
+    let folder = index.rfind('/').map_or("", |end| &index[..=end]);
+    let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
+    if let Some(odd) = names.iter().find(|name| !is_inside(name)) {
+        bail!("{index} names shard `{}`, which lies outside the repository", said(odd));
+    }
+    Ok(names.into_iter().map(|name| format!("{folder}{name}")).collect())
+}
+
+fn named(names: &BTreeSet<&str>, file: &str) -> Result<String, String> {
+    if !names.contains(file) {
+        let has = names.iter().copied().filter(|name| is_weights(name)).collect::<Vec<_>>();
+        return Err(format!("has no file {}: its weights are {}", said(file), listed(&has)));
+    }
+    if is_weights(file) || file.ends_with(".safetensors.index.json") {
+        return Ok(file.to_owned());
+    }
+    Err(format!("can be opened by a .safetensors or .gguf file, and {} is neither", said(file)))
+}
+
+fn usual(names: &BTreeSet<&str>) -> Result<String, String> {
+    for name in ["model.safetensors", "model.safetensors.index.json"] {
+        if names.contains(name) {
+            return Ok(name.to_owned());
+        }
+    }
+    for kind in [".safetensors", ".gguf"] {
+        let found: Vec<&str> =
+            names.iter().copied().filter(|name| name.ends_with(kind) && is_model(name)).collect();
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok((*one).to_owned()),
+            several => {
+                return Err(format!(
+                    "has {} {kind} files: name one with --file: {}",
+                    several.len(),
+                    listed(several)
+                ));
+            }
+        }
+    }
+    let foreign: Vec<&str> =
+        names.iter().copied().filter(|name| FOREIGN.iter().any(|end| name.ends_with(end))).collect();
+    Err(if foreign.is_empty() {
+        let all: Vec<&str> = names.iter().copied().collect();
+        format!("has no weights: it has {}", listed(&all))
+    } else {
+        format!("has no weights that are read here (.safetensors, .gguf): it has {}", listed(&foreign))
+    })
+}
+
+fn companions(names: &BTreeSet<&str>, weights: &str) -> Vec<String> {
+    let folder = weights.rfind('/').map_or("", |end| &weights[..=end]);
+    let beside = format!("{folder}{CONFIG}");
+    let folder = if names.contains(beside.as_str()) { folder } else { "" };
+    let all = COMPANIONS.iter().map(|name| format!("{folder}{name}"));
+    all.filter(|name| names.contains(name.as_str())).collect()
+}
+
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".gguf")
+}
+
+/// Whether a weight file can be the model itself: no shard, no adapter, no projector of images.
+fn is_model(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    let shard =
+        file.split_once("-of-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    !shard && !file.starts_with("adapter_") && !file.starts_with("mmproj")
+}
+
+fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(LISTED).map(|name| said(name)).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "nothing".to_owned(),
+        count if count > LISTED => format!("{shown} and {} more", count - LISTED),
+        _ => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(names: &[&str], file: Option<&str>) -> Result<Choice, String> {
+        Choice::among(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), file)
+    }
+
+    #[test]
+    fn one_format_is_taken_and_only_what_belongs_to_it() {
+        let all = [
+            "README.md",
+            "config.json",
+            "flax_model.msgpack",
+            "model.safetensors",
+            "onnx/model.onnx",
+            "pytorch_model.bin",
+            "q.gguf",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.json",
+        ];
+        let choice = choose(&all, None).unwrap();
+        assert_eq!(choice.weights, "model.safetensors");
+        assert_eq!(choice.companions, ["config.json", "tokenizer.json", "tokenizer_config.json"]);
+        assert_eq!((choice.sharded, choice.file()), (false, None));
+        let choice = choose(&all, Some("q.gguf")).unwrap();
+        assert_eq!((choice.file().as_deref(), choice.companions.len()), (Some("q.gguf"), 0));
+    }
+
+    #[test]
+    fn an_index_goes_before_single_files_and_gguf_comes_last() {
+        let choice = choose(
+            &["config.json", "a.gguf", "model.safetensors.index.json", "model-00001-of-00002.safetensors"],
+            None,
+        );
+        assert!(choice.unwrap().sharded);
+        assert_eq!(choose(&["a.gguf", "mmproj-a.gguf"], None).unwrap().weights, "a.gguf");
+        assert_eq!(
+            choose(&["config.json", "odd.safetensors", "a.gguf"], None).unwrap().weights,
+            "odd.safetensors"
+        );
+    }
+
+    #[test]
+    fn a_file_in_a_folder_brings_the_configuration_that_is_nearest() {
+        let names =
+            ["config.json", "tokenizer.json", "fp16/config.json", "fp16/m.safetensors", "bf16/m.safetensors"];
+        assert_eq!(choose(&names, Some("fp16/m.safetensors")).unwrap().companions, ["fp16/config.json"]);
+        assert_eq!(
+            choose(&names, Some("bf16/m.safetensors")).unwrap().companions,
+            ["config.json", "tokenizer.json"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_what_is_there() {
+        let error = |names: &[&str], file| choose(names, file).unwrap_err();
+        assert!(error(&["config.json", "pytorch_model.bin"], None).contains("it has pytorch_model.bin"));
+        assert!(error(&["README.md", "data.csv"], None).contains("no weights: it has README.md, data.csv"));
+        assert!(error(&["a-Q4.gguf", "a-Q8.gguf"], None).contains("--file: a-Q4.gguf, a-Q8.gguf"));
+        assert!(
+            error(&["config.json", "model.safetensors"], Some("x.gguf"))
+                .contains("its weights are model.safetensors")
+        );
+        assert!(error(&["model.safetensors"], None).contains("no config.json"));
+        assert!(error(&[], None).contains("it has nothing"));
+        // A name that leads elsewhere is not even seen.
+        assert!(error(&["../x.gguf", "/etc/y.gguf"], Some("../x.gguf")).contains("has no file ../x.gguf"));
+    }
+
+    #[test]
+    fn shards_lie_beside_their_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("i.json");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(r#"{"weight_map":{"a":"m-2.safetensors","b":"m-1.safetensors","c":"m-2.safetensors"}}"#);
+        assert_eq!(shards(&path, "sub/i.json").unwrap(), ["sub/m-1.safetensors", "sub/m-2.safetensors"]);
+        write(r#"{"weight_map":{"a":"../../x.safetensors"}}"#);
+        assert!(shards(&path, "i.json").unwrap_err().to_string().contains("outside the repository"));
+        write("[]");
+        assert!(shards(&path, "i.json").is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! `cache`: what the hub's cache holds, and taking models out of it.
+
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::open::ask;
+use crate::{
+    checkpoint::hub::{
+        inventory::{self, Inventory, Model, Removal, Revision},
+        settings::Settings,
+    },
+    cli::{CacheArgs, CacheCommand, ListFormat},
+    report::table::{self, Align},
+    text::{line, size},
+};
+
+/// Lists the cache, or removes what is named.
+pub fn run(args: &CacheArgs) -> Result<()> {
+    let settings = Settings::from_env();
+    let inventory = inventory::read(&settings)?;
+    for warning in &inventory.warnings {
+        eprintln!("{}", line(warning));
+    }
+    match &args.command {
+        None => super::print(&match args.format {
+            ListFormat::Table => table(&inventory, &settings),
+            ListFormat::Json => json(&inventory, &settings)?,
+        }),
+        Some(CacheCommand::Rm { models, yes }) => {
+            let removals: Vec<Removal<'_>> =
+                models.iter().map(|model| inventory.removal(model)).collect::<Result<_>>()?;
+            remove(&removals, *yes)
+        }
+    }
+}
+
+fn table(inventory: &Inventory, settings: &Settings) -> String {
+    let mut text = String::new();
+    if inventory.models.is_empty() {
+        let _ = writeln!(text, "no models in {}", line(&settings.cache.display().to_string()));
+    } else {
+        let heading = ["model", "revision", "commit", "files", "size"].map(str::to_owned);
+        let rows = inventory.models.iter().flat_map(|model| {
+            let revisions = model.revisions.iter().map(|revision| row(model, revision));
+            revisions.chain((model.unfinished > 0).then(|| unfinished(model)))
+        });
+        let align = [Align::Left, Align::Left, Align::Left, Align::Right, Align::Right];
+        text = table::aligned(std::iter::once(heading).chain(rows), align);
+        let total = inventory.models.iter().map(|model| model.size + model.unfinished).sum();
+        let _ = writeln!(
+            text,
+            "{} in {}; `attnscope cache rm MODEL` removes one",
+            size(total),
+            line(&settings.cache.display().to_string())
+        );
+    }
+    if inventory.others.0 > 0 {
+        let _ = writeln!(
+            text,
+            "beside them {} data sets and spaces, {}",
+            inventory.others.0,
+            size(inventory.others.1)
+        );
+    }
+    text
+}
+
+fn row(model: &Model, revision: &Revision) -> [String; 5] {
+    [
+        line(&model.repository),
+        line(&revision.references.join(", ")),
+        short(&revision.commit),
+        revision.files.to_string(),
+        size(revision.size),
+    ]
+}
+
+fn unfinished(model: &Model) -> [String; 5] {
+    [line(&model.repository), "(unfinished)".into(), String::new(), String::new(), size(model.unfinished)]
+}
+
+fn short(commit: &str) -> String {
+    line(commit).chars().take(7).collect()
+}
+
+fn json(inventory: &Inventory, settings: &Settings) -> Result<String> {
+    let revision = |revision: &Revision| {
+        json!({
+            "commit": revision.commit,
+            "references": revision.references,
+            "files": revision.files,
+            "size": revision.size,
+        })
+    };
+    let models: Vec<Value> = inventory
+        .models
+        .iter()
+        .map(|model| {
+            json!({
+                "model": model.repository,
+                "size": model.size,
+                "unfinished": model.unfinished,
+                "revisions": model.revisions.iter().map(revision).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let cache = settings.cache.display().to_string();
+    Ok(serde_json::to_string(&json!({ "schema_version": 1, "cache": cache, "models": models }))? + "\n")
+}
+
+fn remove(removals: &[Removal<'_>], yes: bool) -> Result<()> {
+    let what = removals.iter().map(Removal::describe).collect::<Vec<_>>().join(", ");
+    if !yes {
+        match ask(&format!("remove {what}?"))? {
+            Some(true) => {}
+            Some(false) => bail!("nothing was removed"),
+            None => bail!("{what} would be removed: say so with --yes, for nobody can be asked here"),
+        }
+    }
+    for removal in removals {
+        removal.carry_out()?;
+        eprintln!("removed {}", removal.describe());
+    }
+    Ok(())
+}
