@@ -1,7 +1,7 @@
 //! Models of the Hugging Face Hub by their names: from the cache that Python shares, or downloaded into it.
 //!
-//! What the cache holds whole is opened without asking anybody. Otherwise [`fetch`] asks the hub what there is, [`choose`]
-//! takes the files of one format, and [`download`] brings each, on from where its bytes ended.
+//! What the cache holds whole is opened without asking anybody. Otherwise `fetch` asks the hub what there is, `choose` takes
+//! the files of one format, and `download` brings each, on from where its bytes ended.
 
 mod board;
 mod cache;
