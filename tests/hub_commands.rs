@@ -7,6 +7,7 @@ mod hub_server;
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
 };
@@ -139,8 +140,11 @@ fn two_programs_download_a_file_once() {
     let gate = world.hub.hold(On::cdn(WEIGHTS).get(), 120_000);
     let first = world.start(&RANK);
     gate.wait();
-    let second = world.start(&RANK);
+    let mut second = world.start(&RANK);
+    let mut said = BufReader::new(second.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("another process downloads")), "the second waits for the first");
     gate.release();
+    said.for_each(drop);
     let [first, second] = [first, second].map(|child| texts(child.wait_with_output().unwrap()).0);
     let heads = |text: &str| serde_json::from_str::<Value>(text).unwrap()["heads"].clone();
     assert_eq!(heads(&first), heads(&second));
