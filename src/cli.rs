@@ -89,6 +89,8 @@ pub enum Command {
     Rank(RankArgs),
     /// Print what one head attends to in a prompt
     Show(ShowArgs),
+    /// Score every head in each snapshot of a training run
+    Timeline(TimelineArgs),
     /// Write the logits and attention patterns of a prompt to a file
     Trace(TraceArgs),
     /// Train one of the papers' small models on a text file
@@ -165,6 +167,39 @@ impl RankArgs {
             seed: self.seed,
             bos: self.bos,
         }
+    }
+}
+
+/// Arguments of `timeline`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct TimelineArgs {
+    /// Snapshots: a folder of step* or checkpoint-* folders, single checkpoints, files, or hub names with a revision
+    #[arg(required = true, value_name = "CHECKPOINT")]
+    pub checkpoints: Vec<String>,
+    /// Score that heads are followed by
+    #[arg(long, value_name = "SCORE", default_value = "induction", value_parser = scores())]
+    pub by: Score,
+    /// How to print it
+    #[arg(long, default_value = "table")]
+    pub format: RankFormat,
+    /// Tokens in the block that is repeated [default: 50, or as many as fit]
+    #[arg(long, value_name = "TOKENS")]
+    pub length: Option<usize>,
+    /// Number of sequences
+    #[arg(long, value_name = "N", default_value_t = RankSettings::default().batch)]
+    pub batch: usize,
+    /// Seed of the random tokens
+    #[arg(long, default_value_t = RankSettings::default().seed)]
+    pub seed: u64,
+    /// Whether sequences begin with the BOS token
+    #[arg(long, default_value = "auto", value_parser = bos())]
+    pub bos: Bos,
+}
+
+impl TimelineArgs {
+    /// How the benchmark sequences are drawn, but for their length.
+    pub fn settings(&self) -> RankSettings {
+        RankSettings { batch: self.batch, seed: self.seed, bos: self.bos, ..RankSettings::default() }
     }
 }
 

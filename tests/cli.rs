@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_attnscope"))
@@ -122,4 +126,43 @@ fn no_color_is_kept_to_by_show() {
     let coloured = |text: &str| text.contains("38;") || text.contains("48;");
     assert!(coloured(&command("")));
     assert!(!coloured(&command("1")));
+}
+
+#[test]
+fn a_timeline_leaves_out_what_is_broken_and_follows_the_rest() {
+    let run = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints/attn-2l");
+    for step in ["step-100", "step-20", "step-3"] {
+        let folder = run.path().join(step);
+        fs::create_dir(&folder).unwrap();
+        for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+            fs::copy(shipped.join(file), folder.join(file)).unwrap();
+        }
+    }
+    fs::write(run.path().join("step-20/model.safetensors"), "half").unwrap();
+    let run = run.path().to_str().unwrap();
+    let output = self::run(&["timeline", run, "--format", "json", "--length", "10", "-q"]);
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{complaints}");
+    assert_eq!(complaints.lines().count(), 1, "{complaints}");
+    assert!(complaints.contains("left out") && complaints.contains("step-20"), "{complaints}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps: Vec<_> = report["points"].as_array().unwrap().iter().map(|point| &point["step"]).collect();
+    assert_eq!(steps, [3, 100]);
+    assert_eq!(report["points"][0]["heads"].as_array().unwrap().len(), 16);
+    assert!(report["window"].is_null());
+    // The same weights twice: what the last snapshot says is what `rank` says of it.
+    let ranked = stdout(&["rank", &format!("{run}/step-100"), "--format", "json", "--length", "10", "-q"]);
+    let ranked: serde_json::Value = serde_json::from_str(&ranked).unwrap();
+    let best = &ranked["heads"][0];
+    let heads = report["points"][1]["heads"].as_array().unwrap();
+    let same = heads.iter().find(|head| head["layer"] == best["layer"] && head["head"] == best["head"]);
+    assert_eq!(same.unwrap()["induction"], best["induction"]);
+    let gain = report["points"][1]["repeat"]["gain"].as_f64().unwrap();
+    assert!(gain > 2.0, "the shipped model copies: {gain}");
+
+    let nothing = self::run(&["timeline", "/nowhere"]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(String::from_utf8(nothing.stderr).unwrap().contains("none of the 1 snapshots"));
+    assert!(complaint(&["timeline", env!("CARGO_MANIFEST_DIR")]).contains("no snapshots"));
 }

@@ -2,6 +2,8 @@
 
 pub mod benchmark;
 pub mod explain;
+pub mod loss;
 pub mod map;
 pub mod rank;
 pub mod score;
+pub mod timeline;

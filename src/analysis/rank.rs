@@ -12,13 +12,13 @@ use crate::model::decoder::{Control, Decoder};
 
 /// A mean that is still being taken; empty, it is not a number.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mean {
+pub(super) struct Mean {
     sum: f64,
     count: u32,
 }
 
 impl Mean {
-    fn add(&mut self, value: f32) {
+    pub fn add(&mut self, value: f32) {
         self.sum += f64::from(value);
         self.count += 1;
     }
@@ -28,7 +28,7 @@ impl Mean {
         self.count += other.count;
     }
 
-    fn value(self) -> f32 {
+    pub fn value(self) -> f32 {
         (self.sum / f64::from(self.count)) as f32
     }
 }

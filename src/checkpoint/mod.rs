@@ -6,6 +6,7 @@ pub mod gguf;
 pub mod hub;
 pub mod kernels;
 pub mod progress;
+pub mod run;
 pub mod safetensors;
 pub mod tokenizer;
 pub mod weights;

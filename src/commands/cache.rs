@@ -41,13 +41,14 @@ fn table(inventory: &Inventory, settings: &Settings) -> String {
     if inventory.models.is_empty() {
         let _ = writeln!(text, "no models in {}", line(&settings.cache.display().to_string()));
     } else {
-        let heading = ["model", "revision", "commit", "files", "size"].map(str::to_owned);
+        let heading = ["model", "revision", "commit", "files", "size"].map(str::to_owned).to_vec();
         let rows = inventory.models.iter().flat_map(|model| {
             let revisions = model.revisions.iter().map(|revision| row(model, revision));
             revisions.chain((model.unfinished > 0).then(|| unfinished(model)))
         });
-        let align = [Align::Left, Align::Left, Align::Left, Align::Right, Align::Right];
-        text = table::aligned(std::iter::once(heading).chain(rows), align);
+        text = table::aligned(std::iter::once(heading).chain(rows), |at| {
+            if at < 3 { Align::Left } else { Align::Right }
+        });
         let total = inventory.models.iter().map(|model| model.size + model.unfinished).sum();
         let _ = writeln!(
             text,
@@ -67,8 +68,8 @@ fn table(inventory: &Inventory, settings: &Settings) -> String {
     text
 }
 
-fn row(model: &Model, revision: &Revision) -> [String; 5] {
-    [
+fn row(model: &Model, revision: &Revision) -> Vec<String> {
+    vec![
         line(&model.repository),
         line(&revision.references.join(", ")),
         short(&revision.commit),
@@ -77,8 +78,8 @@ fn row(model: &Model, revision: &Revision) -> [String; 5] {
     ]
 }
 
-fn unfinished(model: &Model) -> [String; 5] {
-    [line(&model.repository), "(unfinished)".into(), String::new(), String::new(), size(model.unfinished)]
+fn unfinished(model: &Model) -> Vec<String> {
+    vec![line(&model.repository), "(unfinished)".into(), String::new(), String::new(), size(model.unfinished)]
 }
 
 fn short(commit: &str) -> String {

@@ -18,6 +18,7 @@ pub mod rank;
 #[cfg(feature = "hub")]
 pub mod revisions;
 pub mod show;
+pub mod timeline;
 pub mod trace;
 
 /// Writes data to standard output. A reader that has seen enough (`| head`) is no error.

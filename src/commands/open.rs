@@ -27,6 +27,14 @@ pub fn model(model: Option<&String>, common: &Common) -> Result<Model> {
     Ok(model)
 }
 
+/// Opens one of many models, of which only a download is worth a line.
+pub fn silently(model: &str, common: &Common) -> Result<Model> {
+    let watcher = Headless::new(common);
+    let model = Model::open(&common.open(Some(model)), &watcher);
+    watcher.clear();
+    model
+}
+
 /// Shows on standard error how opening goes, and asks there.
 pub struct Headless(RefCell<Display>);
 

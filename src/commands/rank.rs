@@ -7,10 +7,12 @@ use anyhow::Result;
 use super::{open, progress::Bar};
 use crate::{
     analysis::{
-        benchmark::Kind,
+        benchmark::{Benchmark, Kind},
         rank::{self, Tally},
+        score::{HeadScores, Score},
     },
     cli::{Common, RankArgs, RankFormat},
+    engine::open::Model,
     memory,
     model::decoder::Control,
     report::rank::{Ranking, Settings},
@@ -24,33 +26,45 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
     let benchmark = model.benchmark(args.settings(model.info.block))?;
-    // What the list is sorted by is measured on the whole batch.
-    let draws = |kind| if kind == Kind::of(args.by) { args.batch } else { benchmark.draws(kind) };
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, layers| bar.borrow_mut().show("scoring heads", done, layers);
     let control = Control { progress: &progress, cancelled: &|| false };
-    let wanted: Vec<(Kind, usize)> =
-        Kind::ALL.into_iter().flat_map(|kind| (0..draws(kind)).map(move |draw| (kind, draw))).collect();
-    let mut tally = Tally::new(model.info.layers * model.info.heads);
-    // So many at once that a large batch needs no more memory than a prompt of usual length.
-    for part in wanted.chunks(AT_ONCE) {
-        tally.merge(&rank::measure(&model.decoder, &benchmark, part, &control)?);
-    }
+    let (scores, settings) = score(&model, &benchmark, args.by, args.batch, &control)?;
     bar.borrow_mut().clear();
-    let [lowest, highest] = benchmark.vocabulary();
-    let settings = Settings {
-        length: benchmark.settings().length,
-        batch: args.batch,
-        draws: Kind::ALL.map(|kind| (kind, draws(kind))),
-        seed: args.seed,
-        bos: benchmark.has_bos(),
-        vocabulary: (lowest, highest),
-        by: args.by,
-    };
-    let ranking = Ranking::new(&model.info, settings, &tally.scores(), args.top);
+    let ranking = Ranking::new(&model.info, settings, &scores, args.top);
     super::print(&match args.format {
         RankFormat::Table => ranking.table(),
         RankFormat::Json => ranking.json()?,
         RankFormat::Csv => ranking.csv(),
     })
+}
+
+/// Every head's scores, `[layer * heads + head]`, and how they were measured; `by` on the whole batch, what only stands
+/// beside it on fewer sequences.
+pub fn score(
+    model: &Model,
+    benchmark: &Benchmark,
+    by: Score,
+    batch: usize,
+    control: &Control<'_>,
+) -> Result<(Vec<HeadScores>, Settings)> {
+    let draws = |kind| if kind == Kind::of(by) { batch } else { benchmark.draws(kind) };
+    let wanted: Vec<(Kind, usize)> =
+        Kind::ALL.into_iter().flat_map(|kind| (0..draws(kind)).map(move |draw| (kind, draw))).collect();
+    let mut tally = Tally::new(model.info.layers * model.info.heads);
+    // So many at once that a large batch needs no more memory than a prompt of usual length.
+    for part in wanted.chunks(AT_ONCE) {
+        tally.merge(&rank::measure(&model.decoder, benchmark, part, control)?);
+    }
+    let [lowest, highest] = benchmark.vocabulary();
+    let settings = Settings {
+        length: benchmark.settings().length,
+        batch,
+        draws: Kind::ALL.map(|kind| (kind, draws(kind))),
+        seed: benchmark.settings().seed,
+        bos: benchmark.has_bos(),
+        vocabulary: (lowest, highest),
+        by,
+    };
+    Ok((tally.scores(), settings))
 }

@@ -26,9 +26,9 @@ pub fn run(args: &RevisionsArgs, common: &Common) -> Result<()> {
 }
 
 fn table(revisions: &[Revision]) -> String {
-    let heading = ["revision", "kind", "step", "commit", ""].map(str::to_owned);
+    let heading = ["revision", "kind", "step", "commit"].map(str::to_owned).to_vec();
     let rows = revisions.iter().map(|revision| {
-        [
+        vec![
             line(&revision.name),
             kind(revision).to_owned(),
             revision.step.map_or_else(String::new, |step| step.to_string()),
@@ -36,8 +36,10 @@ fn table(revisions: &[Revision]) -> String {
             if revision.cached { "in the cache".to_owned() } else { String::new() },
         ]
     });
-    let align = [Align::Left, Align::Left, Align::Right, Align::Left, Align::Left];
-    table::aligned(std::iter::once(heading).chain(rows), align)
+    table::aligned(
+        std::iter::once(heading).chain(rows),
+        |at| if at == 2 { Align::Right } else { Align::Left },
+    )
 }
 
 fn kind(revision: &Revision) -> &'static str {

@@ -1,6 +1,6 @@
 //! What the commands print, as pure functions from numbers to text: no files, no terminal, no model.
 //!
-//! [`rank`] lists heads and [`table`] lines up columns; [`heatmap`] shows what one token or one head attends to as terminal text, plain text or CSV, and
+//! [`rank`] lists heads, [`timeline`] follows them over a training run, and [`table`] lines up columns; [`heatmap`] shows what one token or one head attends to as terminal text, plain text or CSV, and
 //! [`picture`] the same as SVG and HTML. Token text can hold anything a vocabulary or a file holds, so it goes through
 //! [`text`] before it is put into any of them.
 
@@ -9,6 +9,7 @@ pub mod picture;
 pub mod rank;
 pub mod table;
 pub mod text;
+pub mod timeline;
 
 /// A colour: red, green, blue.
 pub type Rgb = (u8, u8, u8);

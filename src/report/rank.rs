@@ -122,7 +122,7 @@ impl<'a> Ranking<'a> {
 }
 
 /// Names and widths of the number columns: every score, the chance level of the first beside it.
-fn columns() -> impl Iterator<Item = (&'static str, usize)> {
+pub(super) fn columns() -> impl Iterator<Item = (&'static str, usize)> {
     let (first, rest) = (Score::ALL[0].name(), &Score::ALL[1..]);
     [first, "chance"]
         .into_iter()
@@ -131,7 +131,7 @@ fn columns() -> impl Iterator<Item = (&'static str, usize)> {
 }
 
 /// The numbers in the order of [`columns`].
-fn values(scores: &HeadScores) -> impl Iterator<Item = f32> {
+pub(super) fn values(scores: &HeadScores) -> impl Iterator<Item = f32> {
     let rest = Score::ALL[1..].iter().map(|score| scores.get(*score));
     [scores.get(Score::ALL[0]), scores.chance].into_iter().chain(rest)
 }
@@ -144,7 +144,8 @@ struct Report<'a> {
     heads: Vec<HeadRow<'a>>,
 }
 
-struct Model<'a>(&'a ModelInfo);
+/// A model's identity.
+pub(super) struct Model<'a>(pub &'a ModelInfo);
 
 impl Serialize for Model<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -167,7 +168,7 @@ impl Serialize for Model<'_> {
 }
 
 /// A head with its numbers; one that is not a number is written as null.
-struct HeadRow<'a>(Head, &'a HeadScores);
+pub(super) struct HeadRow<'a>(pub Head, pub &'a HeadScores);
 
 impl Serialize for HeadRow<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -11,17 +11,19 @@ pub enum Align {
     Right,
 }
 
-/// Rows with their columns aligned, two spaces between them; the cells are clean already.
-pub fn aligned<const N: usize>(rows: impl Iterator<Item = [String; N]>, align: [Align; N]) -> String {
-    let rows: Vec<[String; N]> = rows.collect();
-    let widths: [usize; N] =
-        std::array::from_fn(|at| rows.iter().map(|row| row[at].width()).max().unwrap_or_default());
+/// Rows with their columns aligned, each as `align` says of its number, two spaces between them; the cells are clean
+/// already.
+pub fn aligned(rows: impl Iterator<Item = Vec<String>>, align: impl Fn(usize) -> Align) -> String {
+    let rows: Vec<Vec<String>> = rows.collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.width()).max();
+    let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or_default()).collect();
     let mut text = String::new();
     for row in &rows {
         let mut printed = String::new();
         for (at, cell) in row.iter().enumerate() {
             let space = " ".repeat(widths[at] - cell.width());
-            match align[at] {
+            match align(at) {
                 Align::Left => printed.extend([cell, &space, "  "]),
                 Align::Right => printed.extend([&space, cell, "  "]),
             }
@@ -38,8 +40,9 @@ mod tests {
 
     #[test]
     fn columns_line_up_also_with_wide_characters() {
-        let rows = [["name", "size"], ["日本", "7"], ["a", "1234"]].map(|row| row.map(str::to_owned));
-        let text = aligned(rows.into_iter(), [Align::Left, Align::Right]);
+        let rows =
+            [["name", "size"], ["日本", "7"], ["a", "1234"]].map(|row| row.map(str::to_owned).to_vec());
+        let text = aligned(rows.into_iter(), |at| if at == 0 { Align::Left } else { Align::Right });
         assert_eq!(text, "name  size\n日本     7\na     1234\n");
     }
 }

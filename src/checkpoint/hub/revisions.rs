@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 
 use super::{cache::Shelf, exchange::Reference, fetch::references, name::Name, settings::Settings};
-use crate::checkpoint::progress::Watcher;
+use crate::checkpoint::{
+    progress::Watcher,
+    run::{prefix, step},
+};
 
 /// A branch or a tag of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,49 +57,9 @@ fn sort(revisions: &mut [Revision]) {
     });
 }
 
-/// The training step in a name such as `step1000`, `checkpoint-500`, `global_step20`, `stage1-step5000-tokens21B` or
-/// `iter_0001000`.
-pub fn step(name: &str) -> Option<u64> {
-    let (_, digits) = split(name)?;
-    digits.parse().ok()
-}
-
-/// What comes before the step: the run or the stage of training that it belongs to.
-fn prefix(name: &str) -> &str {
-    split(name).map_or(name, |(prefix, _)| prefix)
-}
-
-fn split(name: &str) -> Option<(&str, &str)> {
-    const WORDS: [&str; 4] = ["step", "checkpoint", "ckpt", "iter"];
-    let lower = name.to_ascii_lowercase();
-    WORDS.iter().find_map(|word| {
-        let start = lower.find(word)? + word.len();
-        let rest = name[start..].trim_start_matches(['-', '_', '=']);
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
-        (!digits.is_empty()).then(|| (&name[..start], digits))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steps_are_read_from_the_names_that_runs_use() {
-        let names = [
-            ("step1000", Some(1000)),
-            ("checkpoint-500", Some(500)),
-            ("global_step20", Some(20)),
-            ("stage1-step5000-tokens21B", Some(5000)),
-            ("iter_0001000", Some(1000)),
-            ("main", None),
-            ("v1.0", None),
-            ("stepwise", None),
-        ];
-        for (name, expected) in names {
-            assert_eq!(step(name), expected, "{name}");
-        }
-    }
 
     #[test]
     fn main_comes_first_and_steps_in_their_order() {

@@ -1,0 +1,157 @@
+//! The snapshots of a training run: which there are, and at which step each was taken.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// A snapshot of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What opens it: `MODEL` of the command line.
+    pub model: String,
+    /// The training step it was taken at.
+    pub step: u64,
+}
+
+/// The snapshots that the arguments name, in the order of their steps.
+///
+/// An argument is a folder of snapshots (`step*`, `checkpoint-*`), a snapshot of its own, a file, or a revision of a model
+/// on the hub. Where no name tells a step, the snapshots are numbered as they were given.
+///
+/// # Errors
+/// When a folder holds neither a model nor snapshots, and when only some names tell their step.
+pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
+    let mut named = Vec::new();
+    for argument in arguments {
+        let path = Path::new(argument);
+        if path.is_dir() && !is_model(path) {
+            named.extend(inside(path)?);
+        } else {
+            named.push((argument.clone(), step_of(argument)));
+        }
+    }
+    if named.iter().all(|(_, step)| step.is_none()) {
+        named.iter_mut().zip(0..).for_each(|((_, step), place)| *step = Some(place));
+    }
+    let mut snapshots = named
+        .into_iter()
+        .map(|(model, step)| {
+            let step = step.with_context(|| {
+                format!("{model}: its name tells no step: name it step-N, as the others are")
+            })?;
+            Ok(Snapshot { model, step })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    snapshots.sort_by_key(|snapshot| snapshot.step);
+    snapshots.dedup();
+    if let Some(pair) = snapshots.windows(2).find(|pair| pair[0].step == pair[1].step) {
+        bail!(
+            "{} and {} are both of step {}: name one run at a time",
+            pair[0].model,
+            pair[1].model,
+            pair[0].step
+        );
+    }
+    Ok(snapshots)
+}
+
+/// The training step in a name such as `step1000`, `checkpoint-500`, `global_step20`, `stage1-step5000-tokens21B` or
+/// `iter_0001000`.
+pub fn step(name: &str) -> Option<u64> {
+    let (_, digits) = split(name)?;
+    digits.parse().ok()
+}
+
+/// What comes before the step in a name: the run or the stage of training that it belongs to.
+pub fn prefix(name: &str) -> &str {
+    split(name).map_or(name, |(prefix, _)| prefix)
+}
+
+fn split(name: &str) -> Option<(&str, &str)> {
+    const WORDS: [&str; 4] = ["step", "checkpoint", "ckpt", "iter"];
+    let lower = name.to_ascii_lowercase();
+    WORDS.iter().find_map(|word| {
+        let start = lower.find(word)? + word.len();
+        let rest = name[start..].trim_start_matches(['-', '_', '=']);
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+        (!digits.is_empty()).then(|| (&name[..start], digits))
+    })
+}
+
+/// The step that an argument tells: of its revision on the hub, or of the last part of its path.
+fn step_of(argument: &str) -> Option<u64> {
+    let last = argument.trim_end_matches('/').rsplit(['/', '@']).next()?;
+    step(last)
+}
+
+fn is_model(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
+}
+
+/// The snapshots in a folder.
+fn inside(folder: &Path) -> Result<Vec<(String, Option<u64>)>> {
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let found: Vec<(String, Option<u64>)> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| {
+            let step = step(&entry.file_name().into_string().ok()?)?;
+            Some((entry.path().to_str()?.to_owned(), Some(step)))
+        })
+        .collect();
+    if found.is_empty() {
+        bail!("{} holds no model and no snapshots (folders named step* or checkpoint-*)", folder.display());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read_from_the_names_that_runs_use() {
+        let names = [
+            ("step1000", Some(1000)),
+            ("step-001750", Some(1750)),
+            ("checkpoint-500", Some(500)),
+            ("global_step20", Some(20)),
+            ("stage1-step5000-tokens21B", Some(5000)),
+            ("iter_0001000", Some(1000)),
+            ("main", None),
+            ("v1.0", None),
+            ("stepwise", None),
+        ];
+        for (name, expected) in names {
+            assert_eq!(step(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_snapshots_is_listed_in_the_order_of_steps() {
+        let run = tempfile::tempdir().unwrap();
+        for name in ["checkpoint-500", "checkpoint-64", "checkpoint-1000", "logs"] {
+            std::fs::create_dir(run.path().join(name)).unwrap();
+        }
+        let path = run.path().to_str().unwrap().to_owned();
+        let steps = |arguments: &[String]| {
+            snapshots(arguments).map(|all| all.iter().map(|one| one.step).collect::<Vec<_>>())
+        };
+        assert_eq!(steps(std::slice::from_ref(&path)).unwrap(), [64, 500, 1000]);
+        let last = format!("{path}/checkpoint-64/");
+        assert!(steps(&[format!("{path}/logs")]).unwrap_err().to_string().contains("no snapshots"));
+        assert!(steps(&[last]).is_err(), "a folder without a model in it");
+    }
+
+    #[test]
+    fn names_and_revisions_tell_steps() {
+        let names = |all: &[&str]| snapshots(&all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let all = names(&["org/m@step1000", "org/m@step8"]).unwrap();
+        assert_eq!((all[0].step, all[1].step), (8, 1000));
+        let numbered = names(&["early.safetensors", "late.safetensors"]).unwrap();
+        assert_eq!((numbered[0].step, numbered[1].model.as_str()), (0, "late.safetensors"));
+        assert!(names(&["org/m@step8", "org/m"]).unwrap_err().to_string().contains("tells no step"));
+        assert!(names(&["a/m@step8", "b/m@step8"]).unwrap_err().to_string().contains("both of step 8"));
+    }
+}
