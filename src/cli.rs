@@ -25,7 +25,9 @@ const MODEL_HELP: &str = "Model to open [default: the small one that is built in
 const MODEL_LONG_HELP: &str = "Model to open: a directory (config.json, weights, tokenizer), a .safetensors, .gguf, \
     .pt, .pth or .bin file, a hub name org/name[@revision], or the name of a shipped checkpoint. Left out, it is the \
     shipped two-layer model. A path that reads like a command is written ./rank";
-const AFTER_HELP: &str = "Exit codes: 0 done, 1 a stated expectation failed, 2 error, 130 interrupted.";
+const AFTER_HELP: &str = "Models of the Hugging Face Hub follow the variables that its own library follows: HF_HOME, \
+    HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY.\n\n\
+    Exit codes: 0 done, 1 a stated expectation failed, 2 error, 130 interrupted.";
 
 /// A terminal explorer for transformer attention heads.
 ///
@@ -326,11 +328,17 @@ pub struct CacheArgs {
 #[cfg(feature = "hub")]
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum CacheCommand {
+    /// List what there is, as without a command
+    #[command(alias = "ls")]
+    List,
     /// Remove models, or single revisions of them
     Rm {
         /// What to remove: org/name, or org/name@revision
         #[arg(required = true, value_name = "MODEL")]
         models: Vec<String>,
+        /// Remove only what their downloads have left unfinished
+        #[arg(long)]
+        unfinished: bool,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,

@@ -44,7 +44,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         #[cfg(feature = "hub")]
         Command::Revisions(args) => commands::revisions::run(&args, common),
         #[cfg(feature = "hub")]
-        Command::Cache(args) => commands::cache::run(&args),
+        Command::Cache(args) => commands::cache::run(&args, common),
         Command::Train(args) => train::command::run(args),
         Command::Doctor => commands::doctor::run(common),
         Command::Completions { shell } => commands::completions(shell),

@@ -6,7 +6,7 @@ mod common;
 
 use attnscope::{
     app::Effect,
-    engine::protocol::{Download, Event, Request, Transfer, TransferState},
+    engine::protocol::{Download, Event, PromptInput, Request, Transfer, TransferState},
 };
 use common::{Bench, Engine};
 
@@ -63,7 +63,8 @@ fn what_was_said_while_loading_can_be_read_afterwards() {
     bench.hides("100 B,");
     bench.hides("what is here is kept");
     bench.event(Event::Opened(bench.engine.info.clone().into()));
-    bench.shows("offline: what is here is used · 1 file, 100 B");
+    bench.shows("offline: what is here is used");
+    bench.hides("1 file, 100 B");
     bench.keys("h");
     bench.hides("offline");
     bench.event(Event::Note("a word later".into()));
@@ -81,4 +82,31 @@ fn news_that_are_none_draw_nothing() {
         bench.event(event.clone());
         assert!(!bench.app.take_dirty(), "{event:?}");
     }
+}
+
+#[test]
+fn a_default_prompt_that_does_not_fit_gives_way_to_a_short_one() {
+    let prompts = |bench: &Bench| {
+        let prompt = |request: &Request| match request {
+            Request::Prompt { input, .. } => Some(input.clone()),
+            _ => None,
+        };
+        bench.sent.iter().filter_map(prompt).collect::<Vec<_>>()
+    };
+    let refused =
+        || Event::Failed { message: "the prompt has 34 tokens, but the model's context is 32".into() };
+    let mut bench = Bench::loading(80, 24, Engine::new(2, 8, true));
+    bench.slow = true;
+    bench.event(Event::Opened(bench.engine.info.clone().into()));
+    bench.event(refused());
+    assert!(
+        matches!(prompts(&bench)[..], [PromptInput::Text(_), PromptInput::Ids(_)]),
+        "{:?}",
+        prompts(&bench)
+    );
+    bench.hides("34 tokens");
+    // A second refusal is told, and what was refused can be edited.
+    bench.event(refused());
+    bench.shows("34 tokens");
+    assert_eq!(prompts(&bench).len(), 2);
 }

@@ -191,7 +191,7 @@ fn the_cache_is_listed_and_tidied() {
 
     // Nobody can be asked here, so nothing goes without --yes.
     let refusal = world.complaint(&["cache", "rm", "org/tiny@step1000"]);
-    assert!(refusal.contains("--yes") && refusal.contains("org/tiny@step1000 (147 kB)"), "{refusal}");
+    assert!(refusal.contains("--yes") && refusal.contains("org/tiny@step1000 (frees 147 kB)"), "{refusal}");
     let (_, done) = world.texts(&["cache", "rm", "--yes", "org/tiny@step1000"]);
     assert!(done.contains("removed org/tiny@step1000"), "{done}");
     // What the other commit shares with it is still there.
@@ -249,4 +249,46 @@ fn without_a_terminal_a_download_is_told_in_plain_lines() {
     let (_, notes) = world.texts(&RANK);
     assert!(!notes.contains('\x1b') && !notes.contains('\r'), "{notes:?}");
     assert!(notes.contains("the hub asks to wait"), "{notes}");
+}
+
+#[test]
+fn one_of_two_names_goes_alone() {
+    let world = World::new(vec![tiny().tag("v1.0")]);
+    world.texts(&RANK);
+    world.texts(&["rank", "org/tiny@v1.0", "--length", "5"]);
+    let (_, done) = world.texts(&["cache", "rm", "--yes", "org/tiny@v1.0"]);
+    assert!(done.contains("the name org/tiny@v1.0") && done.contains("for main means them too"), "{done}");
+    world.hub.forget();
+    world.texts(&RANK);
+    assert!(world.hub.requests().is_empty());
+    // The last name takes the files with it.
+    let (_, done) = world.texts(&["cache", "rm", "--yes", "org/tiny@main"]);
+    assert!(done.contains("removed org/tiny (frees 192 kB)"), "{done}");
+    assert!(!world.model().exists());
+}
+
+#[test]
+fn what_downloads_left_can_be_removed_alone() {
+    let world = World::new(vec![tiny()]);
+    world.texts(&RANK);
+    let part = world.model().join("blobs/0123.ab12.incomplete");
+    fs::write(&part, vec![0; 5000]).unwrap();
+    assert!(world.texts(&["cache", "ls"]).0.contains("(unfinished)"));
+    let (_, done) = world.texts(&["cache", "rm", "--unfinished", "--yes", NAME]);
+    assert!(done.contains("frees 5.0 kB"), "{done}");
+    assert!(!part.exists());
+    world.hub.forget();
+    world.texts(&RANK);
+    assert!(world.hub.requests().is_empty());
+}
+
+#[test]
+fn every_try_is_told_where_there_are_no_bars() {
+    let world = World::new(vec![tiny()]);
+    let trouble = Fault::Status { code: 503, headers: Vec::new(), body: String::new() };
+    world.hub.fault(On::hub("/api/"), trouble, 2);
+    let (_, notes) = world.texts(&RANK);
+    let tries: Vec<&str> = notes.lines().filter(|line| line.contains("status 503")).collect();
+    assert_eq!(tries.len(), 2, "{notes}");
+    assert!(tries[0].ends_with("in 1 s") && tries[1].ends_with("in 2 s"), "{notes}");
 }

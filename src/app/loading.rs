@@ -13,6 +13,8 @@ pub(crate) struct Loading {
     pub work: Option<Work>,
     /// What it has said, the newest last.
     pub notes: Vec<String>,
+    /// How many of them were about a download that has gone on since.
+    past: usize,
     /// What it waits to be told.
     pub question: Option<String>,
 }
@@ -29,21 +31,26 @@ impl Loading {
     fn hear(&mut self, event: Event) -> bool {
         match event {
             Event::Progress(progress) => renew(&mut self.work, Work::Stage(progress)),
-            Event::Download(download) => renew(&mut self.work, Work::Download(download)),
+            Event::Download(download) => {
+                self.past = self.notes.len();
+                renew(&mut self.work, Work::Download(download))
+            }
             Event::Question(question) => renew(&mut self.question, question),
             Event::Note(note) if self.notes.last() != Some(&note) => {
                 self.notes.push(note);
                 let old = self.notes.len().saturating_sub(NOTES);
                 self.notes.drain(..old);
+                self.past = self.past.saturating_sub(old);
                 true
             }
             _ => false,
         }
     }
 
-    /// The notes in one line for the opened model; the newest first, since a line may be cut at its end.
+    /// The notes in one line for the opened model; the newest first, since a line may be cut at its end. What a download
+    /// needed is no news after it.
     fn said(&self) -> Option<Message> {
-        let notes: Vec<&str> = self.notes.iter().rev().map(String::as_str).collect();
+        let notes: Vec<&str> = self.notes[self.past..].iter().rev().map(String::as_str).collect();
         (!notes.is_empty()).then(|| Message { text: notes.join(" · "), error: false })
     }
 }

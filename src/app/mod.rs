@@ -320,6 +320,14 @@ impl App {
                 };
             }
             Event::Failed { message } => {
+                if let Some(prompt) = self.other_prompt() {
+                    return self
+                        .session
+                        .change(Change::Prompt(prompt))
+                        .map(Effect::Send)
+                        .into_iter()
+                        .collect();
+                }
                 self.session.failed();
                 if self.ranking.stage == RankStage::Running(0, 0) {
                     self.ranking.stage = self.ranking.before;
@@ -359,6 +367,17 @@ impl App {
         self.stage = Stage::Open(info);
         let prompt = self.session.change(Change::Prompt(prompt)).map(Effect::Send);
         prompt.into_iter().chain(self.start_ranking()).collect()
+    }
+
+    /// What to run instead of a default prompt that was refused: a context may be too short for it.
+    fn other_prompt(&self) -> Option<PromptInput> {
+        let info = self.info()?;
+        let default = default_prompt(info);
+        let refused = self.options.prompt.is_none()
+            && self.session.run.is_none()
+            && self.session.is_running()
+            && self.session.input.as_ref() == Some(&default);
+        Some(repeated_ids(info)).filter(|ids| refused && *ids != default)
     }
 
     fn start_ranking(&mut self) -> Vec<Effect> {
@@ -434,6 +453,11 @@ fn default_prompt(info: &ModelInfo) -> PromptInput {
     if info.has_tokenizer {
         return PromptInput::Text(DEFAULT_PROMPT.to_owned());
     }
+    repeated_ids(info)
+}
+
+/// Ids of which the first ones come again.
+fn repeated_ids(info: &ModelInfo) -> PromptInput {
     let vocabulary = info.vocabulary.max(1) as u32;
     let block = (1..=5).map(|index| (index * (vocabulary / 7).max(1)) % vocabulary);
     PromptInput::Ids(info.bos.into_iter().chain(block.clone()).chain(block.take(3)).collect())

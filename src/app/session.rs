@@ -228,7 +228,9 @@ impl Session {
         self.waiting = None;
         self.progress = None;
         self.ablated = self.applied.clone();
-        // What is on the screen is what can be edited.
-        self.input = self.ran.clone();
+        // What is on the screen is what can be edited; before there is anything, what was refused.
+        if self.ran.is_some() {
+            self.input = self.ran.clone();
+        }
     }
 }

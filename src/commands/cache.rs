@@ -11,27 +11,31 @@ use crate::{
         inventory::{self, Inventory, Model, Removal, Revision},
         settings::Settings,
     },
-    cli::{CacheArgs, CacheCommand, ListFormat},
+    cli::{CacheArgs, CacheCommand, Common, ListFormat},
     report::table::{self, Align},
     text::{line, size},
 };
 
 /// Lists the cache, or removes what is named.
-pub fn run(args: &CacheArgs) -> Result<()> {
-    let settings = Settings::from_env();
+pub fn run(args: &CacheArgs, common: &Common) -> Result<()> {
+    let settings = Settings::from_env()?;
     let inventory = inventory::read(&settings)?;
-    for warning in &inventory.warnings {
-        eprintln!("{}", line(warning));
-    }
     match &args.command {
-        None => super::print(&match args.format {
-            ListFormat::Table => table(&inventory, &settings),
-            ListFormat::Json => json(&inventory, &settings)?,
-        }),
-        Some(CacheCommand::Rm { models, yes }) => {
+        None | Some(CacheCommand::List) => {
+            for warning in &inventory.warnings {
+                eprintln!("broken: {}; removing its model mends that", line(warning));
+            }
+            super::print(&match args.format {
+                ListFormat::Table => table(&inventory, &settings),
+                ListFormat::Json => json(&inventory, &settings)?,
+            })
+        }
+        Some(CacheCommand::Rm { models, unfinished, yes }) => {
+            let removal =
+                |model| if *unfinished { inventory.unfinished(model) } else { inventory.removal(model) };
             let removals: Vec<Removal<'_>> =
-                models.iter().map(|model| inventory.removal(model)).collect::<Result<_>>()?;
-            remove(&removals, *yes)
+                models.iter().map(|model| removal(model)).collect::<Result<_>>()?;
+            remove(&removals, *yes, common.quiet)
         }
     }
 }
@@ -50,12 +54,7 @@ fn table(inventory: &Inventory, settings: &Settings) -> String {
             if at < 3 { Align::Left } else { Align::Right }
         });
         let total = inventory.models.iter().map(|model| model.size + model.unfinished).sum();
-        let _ = writeln!(
-            text,
-            "{} in {}; `attnscope cache rm MODEL` removes one",
-            size(total),
-            line(&settings.cache.display().to_string())
-        );
+        let _ = writeln!(text, "{} in {}", size(total), line(&settings.cache.display().to_string()));
     }
     if inventory.others.0 > 0 {
         let _ = writeln!(
@@ -111,18 +110,23 @@ fn json(inventory: &Inventory, settings: &Settings) -> Result<String> {
     Ok(serde_json::to_string(&json!({ "schema_version": 1, "cache": cache, "models": models }))? + "\n")
 }
 
-fn remove(removals: &[Removal<'_>], yes: bool) -> Result<()> {
+fn remove(removals: &[Removal<'_>], yes: bool, quiet: bool) -> Result<()> {
     let what = removals.iter().map(Removal::describe).collect::<Vec<_>>().join(", ");
     if !yes {
         match ask(&format!("remove {what}?"))? {
             Some(true) => {}
-            Some(false) => bail!("nothing was removed"),
+            Some(false) => {
+                eprintln!("nothing was removed");
+                return Ok(());
+            }
             None => bail!("{what} would be removed: say so with --yes, for nobody can be asked here"),
         }
     }
     for removal in removals {
         removal.carry_out()?;
-        eprintln!("removed {}", removal.describe());
+        if !quiet {
+            eprintln!("removed {}", line(&removal.describe()));
+        }
     }
     Ok(())
 }

@@ -61,10 +61,21 @@ pub fn run(common: &Common) -> Result<()> {
 /// The hub, its cache, and who asks; the token itself is nobody's business.
 #[cfg(feature = "hub")]
 fn hub(line: &mut dyn FnMut(&str, &str)) {
-    let settings = crate::checkpoint::hub::settings::Settings::from_env();
+    use crate::{checkpoint::hub, text::size};
+
+    let settings = match hub::settings::Settings::from_env() {
+        Ok(settings) => settings,
+        Err(error) => return line("hub", &format!("cannot be used: {error:#}")),
+    };
     let offline = settings.offline.map_or_else(String::new, |name| format!(", but {name} is set: offline"));
-    line("hub", &format!("{}{offline}", settings.endpoint));
-    line("cache", &settings.cache.display().to_string());
+    let silence = settings.patience.as_secs();
+    line("hub", &format!("{}{offline}; given up after {silence} s of silence", settings.endpoint));
+    let proxy =
+        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find(|name| env(name).is_some());
+    line("proxy", &proxy.map_or_else(|| "none".to_owned(), |name| format!("from {name}")));
+    let free =
+        hub::free_disk(&settings.cache).map_or_else(String::new, |bytes| format!(", {} free", size(bytes)));
+    line("cache", &format!("{}{free}", settings.cache.display()));
     line(
         "token",
         &settings.token.map_or_else(|| "none".to_owned(), |token| format!("from {}", token.origin)),

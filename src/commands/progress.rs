@@ -185,6 +185,9 @@ fn show(bar: &ProgressBar, done: u64, total: u64, figures: String) {
 /// How far a download is, and what holds it up or else how fast it goes: `1.2 of 4.1 GB, 98 MB/s, 31 s left`.
 fn figures(download: &Download) -> String {
     let how = download.note.as_deref().map_or_else(|| download.pace(), text::line);
+    if download.files.is_empty() {
+        return how;
+    }
     with(text::amount(download.done(), download.total()), &how)
 }
 
@@ -198,16 +201,24 @@ fn with(what: String, how: &str) -> String {
 struct Milestones {
     /// Bytes in all, and tenths of them.
     told: Option<(u64, u64)>,
-    /// What holds it up, without the seconds that run down.
-    held: Option<String>,
+    /// What holds it up: the words, and the seconds that run down.
+    held: Option<(String, u64)>,
 }
 
 impl Milestones {
-    /// A line when something begins to hold the download up.
+    /// A line when something begins to hold the download up, or holds it up for longer.
     fn hold(&mut self, download: &Download) -> Option<String> {
-        let held = download.note.as_deref().map(|note| note.replace(|c: char| c.is_ascii_digit(), ""));
-        let before = std::mem::replace(&mut self.held, held);
-        download.note.clone().filter(|_| self.held != before)
+        let held = download.note.as_deref().map(|note| {
+            let (digits, words): (String, String) = note.chars().partition(char::is_ascii_digit);
+            (words, digits.parse().unwrap_or_default())
+        });
+        let before = self.held.take();
+        self.held = held.or_else(|| before.clone());
+        let news = match (&self.held, &before) {
+            (Some((words, seconds)), Some((before, left))) => words != before || seconds > left,
+            (now, _) => now.is_some(),
+        };
+        download.note.clone().filter(|_| news)
     }
 
     /// A line at each further tenth; what was here at the start is not told.
@@ -252,8 +263,9 @@ mod tests {
         let mut hold =
             |note: Option<&str>| milestones.hold(&Download { note: note.map(str::to_owned), ..download(0) });
         assert_eq!(hold(Some("wait 30 s")).as_deref(), Some("wait 30 s"));
-        assert_eq!([hold(Some("wait 29 s")), hold(None)], [None, None]);
-        assert_eq!(hold(Some("wait 9 s")).as_deref(), Some("wait 9 s"));
+        assert_eq!([hold(Some("wait 29 s")), hold(None), hold(Some("wait 9 s"))], [None, None, None]);
+        assert_eq!(hold(Some("wait 10 s")).as_deref(), Some("wait 10 s"));
+        assert_eq!(hold(Some("again in 4 s")).as_deref(), Some("again in 4 s"));
     }
 
     #[test]
@@ -262,6 +274,6 @@ mod tests {
         assert_eq!(figures(&download), "1.2 of 4.1 GB, 98 MB/s, 30 s left");
         download.note = Some("the hub asks to\nwait 30 s".into());
         assert_eq!(figures(&download), "1.2 of 4.1 GB, the hub asks to wait 30 s");
-        assert_eq!(figures(&Download::default()), "0 of 0 B");
+        assert_eq!(figures(&Download::default()), "");
     }
 }

@@ -126,6 +126,11 @@ fn bar_at(x: usize, width: usize, done: u64, total: u64) -> [(usize, String, Par
 
 /// How far all files are together, and what holds them up; that row is kept for it, so that nothing jumps.
 fn total_rows(download: &Download, width: usize) -> Vec<Row> {
+    let note = download.note.as_deref().unwrap_or("");
+    let note = vec![(0, shorten(&line(note), width), Part::Warning)];
+    if download.files.is_empty() {
+        return vec![note];
+    }
     let (done, total) = (download.done(), download.total());
     let pace = Some(download.pace()).filter(|pace| !pace.is_empty());
     let figures: Vec<String> = [text::amount(done, total)].into_iter().chain(pace).collect();
@@ -138,8 +143,7 @@ fn total_rows(download: &Download, width: usize) -> Vec<Row> {
         room + GAP
     };
     row.push((x, shorten(&figures.join(", "), width - x), Part::Text));
-    let note = download.note.as_deref().unwrap_or("");
-    vec![row, vec![(0, shorten(&line(note), width), Part::Warning)]]
+    vec![row, note]
 }
 
 /// The files in at most `room` rows: all of them, or those that something happens to and a row about the others.

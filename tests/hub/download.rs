@@ -75,7 +75,7 @@ fn revisions_are_branches_tags_and_commits() {
         .tag("v1/first");
     let commit = repository.sha("step1000");
     let world = World::new(repository);
-    for revision in ["step1000", "v1/first", &commit] {
+    for revision in [&commit[..7], "step1000", "v1/first", &commit, &commit[..9]] {
         let name = format!("{NAME}@{revision}");
         let snapshot = world.open_as(&name, &Wanted::default(), &Nobody).unwrap();
         assert_eq!(weights_of(&snapshot), other, "{revision}");
@@ -104,11 +104,13 @@ fn a_newer_commit_is_fetched_when_it_is_asked_for() {
     let moved = Hub::start(vec![newer]);
     let settings = Settings { endpoint: moved.endpoint(), ..world.settings.clone() };
     let name = Name::parse(NAME).unwrap();
+    let scribe = Scribe::default();
     let open =
-        |update| hub::open_with(&settings, &Wanted { update, ..Wanted::default() }, &name, &Nobody).unwrap();
+        |update| hub::open_with(&settings, &Wanted { update, ..Wanted::default() }, &name, &scribe).unwrap();
     assert_eq!(weights_of(&open(false)), fixture("gpt2/model.safetensors"));
     assert_eq!(weights_of(&open(true)), fixture("gpt2-inverse/model.safetensors"));
     assert_eq!(weights_of(&open(false)), fixture("gpt2-inverse/model.safetensors"));
+    assert!(scribe.notes.borrow().concat().contains("org/tiny moved from commit"));
     assert!(world.folder().join("snapshots").join(commit.unwrap()).is_dir(), "the older one stays");
 }
 
@@ -134,6 +136,10 @@ fn shards_come_with_their_index() {
     fs::remove_file(blob).unwrap();
     world.open().unwrap();
     assert_eq!(world.bodies().len(), 1);
+
+    let one = Wanted { file: Some(second), ..Wanted::default() };
+    let error = world.open_as("org/tiny@main", &one, &Nobody).unwrap_err().to_string();
+    assert!(error.contains("leave --file out"), "{error}");
 
     let world = World::new(sharded());
     let error = world.error();

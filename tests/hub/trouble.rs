@@ -164,9 +164,11 @@ fn the_offline_variable_forbids_every_exchange() {
     world.hub.forget();
     world.settings.offline = Some("HF_HUB_OFFLINE");
     let scribe = Scribe::default();
-    let update = Wanted { update: true, ..Wanted::default() };
-    world.open_as(NAME, &update, &scribe).unwrap();
+    world.open_as(NAME, &Wanted::default(), &scribe).unwrap();
     assert!(scribe.notes.borrow().concat().starts_with("offline (HF_HUB_OFFLINE is set)"));
+    let update = Wanted { update: true, ..Wanted::default() };
+    let error = world.open_as(NAME, &update, &Nobody).unwrap_err().to_string();
+    assert!(error.contains("--update") && error.contains("HF_HUB_OFFLINE"), "{error}");
     assert_eq!(world.hub.requests().len(), 0);
 }
 
@@ -222,4 +224,32 @@ fn a_cache_that_is_something_else_is_told() {
     assert_whole(&world);
     fs::remove_dir_all(world.folder().join("blobs")).unwrap();
     assert_whole(&world);
+}
+
+#[test]
+fn a_model_in_a_cache_that_cannot_be_written_is_up_to_date_all_the_same() {
+    let world = World::new(tiny());
+    world.open().unwrap();
+    // Where nobody may write not even a lock can be made; root may, so that a file stands in for the folder.
+    fs::remove_dir_all(world.cache.path().join(".locks")).unwrap();
+    fs::write(world.cache.path().join(".locks"), "").unwrap();
+    let update = Wanted { update: true, ..Wanted::default() };
+    let scribe = Scribe::default();
+    world.open_as(NAME, &update, &scribe).unwrap();
+    assert!(scribe.notes.borrow().concat().contains("is up to date at commit"));
+
+    fs::remove_dir_all(world.folder()).unwrap();
+    let error = world.error();
+    assert!(error.contains(".locks/models--org--tiny: "), "the folder in the way is named: {error}");
+}
+
+#[test]
+fn an_update_that_fails_says_that_the_cache_still_opens() {
+    let mut world = World::new(tiny());
+    world.open().unwrap();
+    world.settings.endpoint = "http://127.0.0.1:9".into();
+    let update = Wanted { update: true, ..Wanted::default() };
+    let error = world.open_as(NAME, &update, &Nobody).unwrap_err().to_string();
+    assert!(error.contains("cannot be reached") && error.contains("without --update"), "{error}");
+    world.open().unwrap();
 }

@@ -145,7 +145,8 @@ impl State {
         }
         let Some(&(then, before)) = self.meter.front() else { return };
         let seconds = now.duration_since(then).as_secs_f64();
-        self.download.speed = (seconds >= 0.5).then(|| ((self.received - before) as f64 / seconds) as u64);
+        self.download.speed =
+            (self.received > 0 && seconds >= 0.5).then(|| ((self.received - before) as f64 / seconds) as u64);
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::name::{Name, is_commit, is_inside};
+use super::name::{Name, is_commit, is_inside, is_short};
 
 /// Folders below a snapshot that are looked into.
 const DEEPEST: usize = 4;
@@ -45,13 +45,24 @@ impl Shelf {
         if is_commit(&name.revision) {
             return Some(name.revision.clone());
         }
-        let text = fs::read_to_string(self.folder.join("refs").join(&name.revision)).ok()?;
-        Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
+        let text = fs::read_to_string(self.folder.join("refs").join(&name.revision)).unwrap_or_default();
+        let named = Some(text.trim().to_owned()).filter(|commit| is_commit(commit));
+        named.or_else(|| self.beginning_with(&name.revision))
+    }
+
+    /// The only commit here whose hash begins with `short`.
+    fn beginning_with(&self, short: &str) -> Option<String> {
+        let entries = fs::read_dir(self.folder.join("snapshots")).ok().filter(|_| is_short(short))?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut found = names.filter(|name| is_commit(name) && name.starts_with(short));
+        found.next().filter(|_| found.next().is_none())
     }
 
     /// Remembers which commit a revision means.
     pub fn remember(&self, name: &Name, commit: &str) -> io::Result<()> {
-        if is_commit(&name.revision) {
+        let is_hash =
+            is_commit(&name.revision) || is_short(&name.revision) && commit.starts_with(&name.revision);
+        if is_hash || self.commit(name).as_deref() == Some(commit) {
             return Ok(());
         }
         write_whole(&self.folder.join("refs").join(&name.revision), commit.as_bytes())
@@ -77,6 +88,9 @@ impl Shelf {
 
     /// Remembers that a commit does not have a file.
     pub fn remember_lack(&self, commit: &str, path: &str) -> io::Result<()> {
+        if self.lacks(commit, path) {
+            return Ok(());
+        }
         write_whole(&self.folder.join(".no_exist").join(commit).join(path), b"")
     }
 
@@ -90,11 +104,19 @@ impl Shelf {
         self.folder.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// Makes the folders that downloads need.
+    /// Whether a path of a commit leads to contents that are here.
+    pub fn has(&self, commit: &str, path: &str, etag: &str) -> bool {
+        let link = fs::read_link(self.snapshot(commit).join(path));
+        link.is_ok_and(|link| link.file_name().is_some_and(|name| name == etag)) && self.blob(etag).is_file()
+    }
+
+    /// Makes the folders that downloads need; the error names the one that cannot be made.
     pub fn prepare(&self) -> io::Result<()> {
-        [self.folder.join("blobs"), self.folder.join("snapshots"), self.locks.clone()]
-            .iter()
-            .try_for_each(fs::create_dir_all)
+        let folders = [self.folder.join("blobs"), self.folder.join("snapshots"), self.locks.clone()];
+        folders.iter().try_for_each(|folder| {
+            fs::create_dir_all(folder)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))
+        })
     }
 
     /// Takes the lock on contents, which other processes and Python respect; `None` while another holds it. The lock goes
@@ -178,6 +200,11 @@ mod tests {
         assert_eq!(shelf.commit(&name).as_deref(), Some(COMMIT));
         shelf.remember(&name, "../../../etc").unwrap();
         assert_eq!(shelf.commit(&name), None);
+        // The beginning of a hash, as lists show it, is enough for a commit that is here.
+        fs::create_dir_all(shelf.snapshot(COMMIT)).unwrap();
+        let short = Name::parse("org/m@0123456").unwrap();
+        assert_eq!(shelf.commit(&short).as_deref(), Some(COMMIT));
+        assert_eq!(shelf.commit(&Name::parse("org/m@0123457").unwrap()), None);
     }
 
     #[test]

@@ -79,6 +79,12 @@ fn named(names: &BTreeSet<&str>, file: &str) -> Result<String, String> {
         let has = names.iter().copied().filter(|name| is_weights(name)).collect::<Vec<_>>();
         return Err(format!("has no file {}: its weights are {}", said(file), listed(&has)));
     }
+    if is_shard(file) {
+        return Err(format!(
+            "has {} as one part of its weights: leave --file out to take them all",
+            said(file)
+        ));
+    }
     if is_weights(file) || file.ends_with(".safetensors.index.json") {
         return Ok(file.to_owned());
     }
@@ -131,9 +137,12 @@ fn is_weights(name: &str) -> bool {
 /// Whether a weight file can be the model itself: no shard, no adapter, no projector of images.
 fn is_model(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    let shard =
-        file.split_once("-of-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
-    !shard && !file.starts_with("adapter_") && !file.starts_with("mmproj")
+    !is_shard(file) && !file.starts_with("adapter_") && !file.starts_with("mmproj")
+}
+
+/// Whether a file is `NAME-00001-of-00003.safetensors` or such.
+fn is_shard(file: &str) -> bool {
+    file.split_once("-of-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn listed(names: &[&str]) -> String {

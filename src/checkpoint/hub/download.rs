@@ -113,7 +113,17 @@ pub struct Fetch<'a> {
 impl Fetch<'_> {
     /// Fetches a file, which is number `at` on the board, and puts it in place.
     pub async fn file(&self, at: usize, item: &Item) -> Result<(), Failure> {
-        let _lock = self.lock(item).await?;
+        if self.shelf.has(self.commit, &item.path, &item.etag) {
+            self.board.set(at, item.size, TransferState::Done);
+            return Ok(());
+        }
+        self.shelf.prepare().map_err(|error| {
+            match Failure::of_disk(&error, self.shelf.folder(), item.size) {
+                Failure::Cache(_) => Failure::Cache(error.to_string()),
+                full => full,
+            }
+        })?;
+        let _lock = self.lock(at, item).await?;
         if !self.shelf.blob(&item.etag).is_file() {
             let whole = self.bytes(at, item).await?;
             // What was here before may have been another's, or spoilt: once more from the start.
@@ -130,7 +140,7 @@ impl Fetch<'_> {
     }
 
     /// Waits for the lock on a file's contents.
-    async fn lock(&self, item: &Item) -> Result<File, Failure> {
+    async fn lock(&self, at: usize, item: &Item) -> Result<File, Failure> {
         let mut waited = false;
         loop {
             let lock = self.shelf.lock(&item.etag);
@@ -143,6 +153,8 @@ impl Fetch<'_> {
                 }
                 None => {
                     waited = true;
+                    let here = self.shelf.part(&item.etag).metadata().map_or(0, |part| part.len());
+                    self.board.set(at, here.min(item.size), TransferState::Waiting);
                     self.board.note(Some(format!(
                         "another process downloads {}, waiting for it",
                         line(&item.path)

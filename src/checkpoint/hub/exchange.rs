@@ -23,7 +23,7 @@ use reqwest::{
 use super::{
     board::Board,
     failure::{Failure, said},
-    name::{Name, is_commit},
+    name::{Name, is_commit, is_short},
     settings::Settings,
 };
 
@@ -123,17 +123,28 @@ impl Hub {
         Ok(Self { files: http(Policy::none())?, client, endpoint, settings })
     }
 
-    /// The commit that a revision means.
+    /// The commit that a revision means: a branch, a tag, a commit, or the beginning of the hash of a commit that a branch
+    /// or a tag names.
     pub async fn commit(&self, name: &Name, board: &Board) -> Result<String, Failure> {
+        match self.exact_commit(name, board).await {
+            Err(Failure::Revision) if is_short(&name.revision) => {
+                let all = self.references(name, board).await?;
+                let mut commits: Vec<String> = all.into_iter().map(|one| one.commit).collect();
+                commits.retain(|commit| is_commit(commit) && commit.starts_with(&name.revision));
+                commits.sort();
+                commits.dedup();
+                <[String; 1]>::try_from(commits).map(|[commit]| commit).map_err(|_| Failure::Revision)
+            }
+            exact => exact,
+        }
+    }
+
+    async fn exact_commit(&self, name: &Name, board: &Board) -> Result<String, Failure> {
         let repository = self.repository(name);
         let info = self
             .retrying(board, || async {
-                repository
-                    .info()
-                    .revision(name.revision.as_str())
-                    .send()
-                    .await
-                    .map_err(|error| self.meaning(error))
+                let info = repository.info().revision(name.revision.as_str()).send().await;
+                info.map_err(|error| self.meaning(error))
             })
             .await?;
         info.sha

@@ -84,8 +84,8 @@ struct Plan {
     choice: Choice,
     /// All of them; some may be in the cache already.
     items: Vec<Item>,
-    /// Bytes that are still to come.
-    missing: u64,
+    /// Files and bytes that are still to come.
+    missing: (usize, u64),
     /// Bytes of the weights.
     weights: u64,
 }
@@ -107,7 +107,6 @@ async fn plan(
         .collect();
     let names: Vec<String> = entries.keys().map(|&name| name.to_owned()).collect();
     let choice = Choice::among(&names, wanted.file).map_err(Failure::Unusable)?;
-    shelf.prepare().map_err(|error| cache_trouble(&error, shelf.folder()))?;
 
     let mut weights = vec![choice.weights.clone()];
     if choice.sharded {
@@ -129,7 +128,9 @@ async fn plan(
         .buffered(ASKED)
         .try_collect()
         .await?;
-    let missing = items.iter().map(|item| missing(shelf, item)).sum();
+    let missing: Vec<u64> =
+        items.iter().map(|item| missing(shelf, item)).filter(|&bytes| bytes > 0).collect();
+    let missing = (missing.len(), missing.into_iter().sum());
     let weights = items.iter().filter(|item| weights.contains(&item.path)).map(|item| item.size).sum();
     Ok(Plan { commit, choice, items, missing, weights })
 }
@@ -160,7 +161,8 @@ fn missing(shelf: &Shelf, item: &Item) -> u64 {
         return 0;
     }
     let here = shelf.part(&item.etag).metadata().map_or(0, |part| part.len());
-    item.size.saturating_sub(here)
+    // A part that is longer than the file is no part of it.
+    item.size - if here > item.size { 0 } else { here }
 }
 
 /// Says what a download takes, and asks when that is more than there is.
@@ -171,24 +173,25 @@ fn permit(
     wanted: &Wanted<'_>,
     watcher: &dyn Watcher,
 ) -> Result<()> {
-    if plan.missing == 0 {
+    let (files, missing) = plan.missing;
+    if missing == 0 {
         return Ok(());
     }
-    let disk = free(&settings.cache);
+    let disk = free_disk(&settings.cache);
     let left = |bytes: Option<u64>, of: &str| {
         bytes.map_or_else(String::new, |bytes| format!(" ({} of {of} free)", size(bytes)))
     };
     let needs = format!(
-        "{name} at commit {}: {} files, {} to download{}, {} of weights{}",
+        "{name} at commit {}: {files} {}, {} to download{}, {} of weights{}",
         &plan.commit[..7],
-        plan.items.len(),
-        size(plan.missing),
+        if files == 1 { "file" } else { "files" },
+        size(missing),
         left(disk, "disk"),
         size(plan.weights),
         left(wanted.memory, "memory")
     );
     let short = |need: u64, free: Option<u64>| free.is_some_and(|free| need > free);
-    let what = match (short(plan.missing, disk), short(plan.weights, wanted.memory)) {
+    let what = match (short(missing, disk), short(plan.weights, wanted.memory)) {
         (false, false) => {
             watcher.note(&needs);
             return Ok(());
@@ -204,7 +207,7 @@ fn permit(
 }
 
 /// Bytes that are free on the disk of a folder that may not be there yet.
-fn free(folder: &Path) -> Option<u64> {
+pub fn free_disk(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|folder| folder.exists())?;
     let disk = rustix::fs::statvfs(there).ok()?;
     Some(disk.f_bavail * disk.f_frsize)

@@ -1,7 +1,7 @@
 //! What the cache holds, and taking models out of it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -14,7 +14,11 @@ use hf_hub::{
 };
 use tokio::runtime::Builder;
 
-use super::{cache::Shelf, name::Name, settings::Settings};
+use super::{
+    cache::Shelf,
+    name::{Name, is_short},
+    settings::Settings,
+};
 use crate::text::size;
 
 /// The models in the cache.
@@ -69,7 +73,7 @@ pub fn read(settings: &Settings) -> Result<Inventory> {
         runtime.block_on(client.scan_cache().send()).with_context(|| format!("{origin} cannot be read"))?;
     let mut inventory = Inventory { warnings: scan.warnings, ..Inventory::default() };
     for repository in scan.repos {
-        if repository.repo_type == "model" {
+        if repository.repo_type == "model" && Name::parse(&repository.repo_id).is_some() {
             inventory.models.push(model(settings, repository));
         } else {
             inventory.others = (inventory.others.0 + 1, inventory.others.1 + repository.size_on_disk);
@@ -87,7 +91,7 @@ fn model(settings: &Settings, repository: CachedRepoInfo) -> Model {
     Model {
         repository: repository.repo_id,
         size: repository.size_on_disk,
-        unfinished: unfinished(&shelf),
+        unfinished: parts(&shelf).iter().filter_map(|part| Some(part.metadata().ok()?.len())).sum(),
         revisions,
         shelf,
     }
@@ -96,9 +100,12 @@ fn model(settings: &Settings, repository: CachedRepoInfo) -> Model {
 fn revision(shelf: &Shelf, revision: CachedRevisionInfo) -> Revision {
     let mut references = revision.refs;
     references.sort();
+    // Two names of the same contents take their place once.
+    let sizes: BTreeMap<&PathBuf, u64> =
+        revision.files.iter().map(|file| (&file.blob_path, file.size_on_disk)).collect();
     Revision {
         references,
-        size: revision.size_on_disk,
+        size: sizes.values().sum(),
         files: revision.files.len(),
         modified: revision.last_modified,
         blobs: revision.files.iter().filter_map(|file| contents(shelf, &file.file_path)).collect(),
@@ -116,19 +123,30 @@ fn contents(shelf: &Shelf, file: &Path) -> Option<PathBuf> {
     (folder == blobs).then(|| blobs.join(name))
 }
 
-fn unfinished(shelf: &Shelf) -> u64 {
-    let Ok(entries) = fs::read_dir(shelf.folder().join("blobs")) else { return 0 };
-    let parts =
-        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().ends_with(b".incomplete"));
-    parts.filter_map(|part| Some(part.metadata().ok()?.len())).sum()
+/// What downloads, also those of other programs, have left unfinished.
+fn parts(shelf: &Shelf) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(shelf.folder().join("blobs")) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == "incomplete")).collect()
 }
 
 /// What is to be taken out of the cache.
 #[derive(Debug)]
 pub struct Removal<'a> {
     model: &'a Model,
-    /// The commit that goes; `None` for all of the model.
-    commit: Option<&'a Revision>,
+    what: What<'a>,
+}
+
+#[derive(Debug)]
+enum What<'a> {
+    /// All of the model.
+    Model,
+    /// A commit, with every name it has.
+    Commit(&'a Revision),
+    /// One of several names of a commit, which stays.
+    Name(&'a Revision, String),
+    /// What downloads have left unfinished.
+    Unfinished,
 }
 
 impl Inventory {
@@ -137,48 +155,79 @@ impl Inventory {
     /// # Errors
     /// When the cache holds nothing of that name.
     pub fn removal(&self, text: &str) -> Result<Removal<'_>> {
+        let (name, model) = self.find(text)?;
+        if !text.contains('@') {
+            return Ok(Removal { model, what: What::Model });
+        }
+        let named = model.revisions.iter().find(|one| one.references.contains(&name.revision));
+        if let Some(revision) = named.filter(|revision| revision.references.len() > 1) {
+            return Ok(Removal { model, what: What::Name(revision, name.revision) });
+        }
+        let meant = |one: &&Revision| {
+            one.commit == name.revision || is_short(&name.revision) && one.commit.starts_with(&name.revision)
+        };
+        let commit = named.or_else(|| model.revisions.iter().find(meant)).with_context(|| {
+            format!("{} is in the cache, but not its revision {}", name.repository, name.revision)
+        })?;
+        let what = if model.revisions.len() > 1 { What::Commit(commit) } else { What::Model };
+        Ok(Removal { model, what })
+    }
+
+    /// What downloads of a model have left unfinished.
+    ///
+    /// # Errors
+    /// When the cache holds nothing of that name.
+    pub fn unfinished(&self, text: &str) -> Result<Removal<'_>> {
+        Ok(Removal { model: self.find(text)?.1, what: What::Unfinished })
+    }
+
+    fn find(&self, text: &str) -> Result<(Name, &Model)> {
         let Some(name) = Name::parse(text) else {
             bail!("{text} is no name of a model: name org/model[@revision]")
         };
         let found = self.models.iter().find(|model| model.repository == name.repository);
         let model =
             found.with_context(|| format!("{text} is not in the cache: `attnscope cache` lists what is"))?;
-        if !text.contains('@') {
-            return Ok(Removal { model, commit: None });
-        }
-        let short = name.revision.len() >= 7;
-        let names = |revision: &&Revision| {
-            revision.references.contains(&name.revision)
-                || short && revision.commit.starts_with(&name.revision)
-        };
-        let commit = model.revisions.iter().find(names).with_context(|| {
-            format!("{} is in the cache, but not its revision {}", name.repository, name.revision)
-        })?;
-        Ok(Removal { model, commit: (model.revisions.len() > 1).then_some(commit) })
+        Ok((name, model))
     }
 }
 
 impl Removal<'_> {
     /// Bytes that become free.
     pub fn size(&self) -> u64 {
-        match self.commit {
-            None => self.model.size + self.model.unfinished,
-            Some(commit) => self.lone(commit).filter_map(|blob| Some(blob.metadata().ok()?.len())).sum(),
+        match &self.what {
+            What::Model => self.model.size + self.model.unfinished,
+            What::Commit(commit) => {
+                self.lone(commit).filter_map(|blob| Some(blob.metadata().ok()?.len())).sum()
+            }
+            What::Name(..) => 0,
+            What::Unfinished => self.model.unfinished,
         }
     }
 
     /// What goes, for the question.
     pub fn describe(&self) -> String {
-        let what = match self.commit {
-            Some(commit) => {
-                format!("{}@{}", self.model.repository, commit.references.first().unwrap_or(&commit.commit))
-            }
-            None => match self.model.revisions.len() {
-                0 | 1 => self.model.repository.clone(),
-                several => format!("{} with its {several} revisions", self.model.repository),
+        let repository = &self.model.repository;
+        let what = match &self.what {
+            What::Model => match self.model.revisions.len() {
+                0 | 1 => repository.clone(),
+                several => format!("{repository} with its {several} revisions"),
             },
+            What::Commit(commit) => match commit.references.as_slice() {
+                [] => format!("{repository}@{}", &commit.commit),
+                names => format!("{repository}@{}", names.join(", ")),
+            },
+            What::Name(commit, name) => {
+                let others =
+                    commit.references.iter().filter(|other| *other != name).cloned().collect::<Vec<_>>();
+                return format!(
+                    "the name {repository}@{name} (its files stay, for {} means them too)",
+                    others.join(", ")
+                );
+            }
+            What::Unfinished => format!("unfinished downloads of {repository}"),
         };
-        format!("{what} ({})", size(self.size()))
+        format!("{what} (frees {})", size(self.size()))
     }
 
     /// Takes it out.
@@ -189,10 +238,12 @@ impl Removal<'_> {
         if self.is_busy() {
             bail!("another process downloads {}: stop it first", self.model.repository);
         }
-        let failed = || format!("{} cannot be removed", self.describe());
-        match self.commit {
-            None => remove(self.model.shelf.locks()).and_then(|()| remove(self.model.shelf.folder())),
-            Some(commit) => self.remove_commit(commit),
+        let (shelf, failed) = (&self.model.shelf, || format!("{} cannot be removed", self.describe()));
+        match &self.what {
+            What::Model => remove(shelf.locks()).and_then(|()| remove(shelf.folder())),
+            What::Commit(commit) => self.remove_commit(commit),
+            What::Name(_, name) => fs::remove_file(shelf.folder().join("refs").join(name)),
+            What::Unfinished => parts(shelf).into_iter().try_for_each(fs::remove_file),
         }
         .with_context(failed)
     }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+pub use self::fetch::free_disk;
 use self::{
     cache::Shelf,
     choose::{Choice, TOKENIZER, shards},
@@ -79,7 +80,7 @@ enum Cached {
 /// The model that `text` names, from the cache or through the network, as the variables of the process say.
 pub fn open(wanted: &Wanted<'_>, text: &str, watcher: &dyn Watcher) -> Result<Snapshot> {
     let Some(name) = Name::parse(text) else { bail!("{}", unknown(text)) };
-    let settings = Settings::from_env();
+    let settings = Settings::from_env()?;
     if !name.has_owner() && matches!(look(&settings, &name, wanted.file), Cached::Not(_)) {
         bail!("{}; models of the hub are named org/model", unknown(text));
     }
@@ -95,6 +96,9 @@ pub fn open_with(
 ) -> Result<Snapshot> {
     let cached = look(settings, name, wanted.file);
     if let Some(variable) = settings.offline {
+        if wanted.update {
+            bail!("--update asks the hub, and {variable} forbids the network: leave one of them out");
+        }
         return match cached {
             Cached::Whole(snapshot) | Cached::WithoutTokenizer(snapshot) => {
                 watcher.note(&format!("offline ({variable} is set): {name} is opened from the cache"));
@@ -111,16 +115,35 @@ pub fn open_with(
         Cached::Not(_) => None,
     };
     match (fetch::fetch(settings, name, wanted, watcher)?, here) {
-        (Fetched::Whole(snapshot), _) => Ok(snapshot),
-        (Fetched::Failed(failure, _), Some(snapshot)) if failure.is_offline() => {
-            let why = failure.explain(name, settings);
-            watcher.note(&format!("offline: {name} is opened from the cache, because {why}"));
+        (Fetched::Whole(snapshot), before) => {
+            if wanted.update {
+                watcher.note(&updated(before.as_ref(), &snapshot));
+            }
             Ok(snapshot)
         }
-        (Fetched::Failed(failure, kept), _) => {
-            let kept = if kept { "; what was downloaded is kept" } else { "" };
-            bail!("{}{kept}", failure.explain(name, settings))
+        (Fetched::Failed(failure, _), Some(snapshot)) if !wanted.update => {
+            let how = if failure.is_offline() { "offline: " } else { "" };
+            let why = failure.explain(name, settings);
+            watcher.note(&format!("{how}{name} is opened from the cache as it is, because {why}"));
+            Ok(snapshot)
         }
+        (Fetched::Failed(failure, kept), here) => {
+            let kept = if kept { "; what was downloaded is kept" } else { "" };
+            let way = if here.is_some() { "; without --update it opens from the cache" } else { "" };
+            bail!("{}{kept}{way}", failure.explain(name, settings))
+        }
+    }
+}
+
+/// What `--update` came to.
+fn updated(before: Option<&Snapshot>, now: &Snapshot) -> String {
+    let commit = &now.commit[..7];
+    match before {
+        Some(before) if before.commit == now.commit => {
+            format!("{} is up to date at commit {commit}", now.name)
+        }
+        Some(before) => format!("{} moved from commit {} to {commit}", now.name, &before.commit[..7]),
+        None => format!("{} is now at commit {commit}", now.name),
     }
 }
 

@@ -17,9 +17,15 @@ pub struct Name {
 }
 
 impl Name {
-    /// Reads `org/model[@revision]`; `None` where the text cannot be a name on the hub.
+    /// Reads `org/model[@revision]`, also as an address pasted from a browser; `None` where the text cannot be a name on
+    /// the hub.
     pub fn parse(text: &str) -> Option<Self> {
-        let (repository, revision) = text.split_once('@').unwrap_or((text, MAIN));
+        let pasted = ["https://huggingface.co/", "hf://"].iter().find_map(|start| text.strip_prefix(start));
+        let text = pasted.map_or(text, |rest| rest.trim_end_matches('/'));
+        let (repository, revision) = match pasted.and_then(|_| text.split_once("/tree/")) {
+            Some(parts) => parts,
+            None => text.split_once('@').unwrap_or((text, MAIN)),
+        };
         let parts: Vec<&str> = repository.split('/').collect();
         let named = parts.len() <= 2 && parts.iter().all(|part| is_part(part));
         let file = [".gguf", ".safetensors", ".git", ".json"].iter().any(|end| repository.ends_with(end));
@@ -53,6 +59,11 @@ impl fmt::Display for Name {
 /// Whether a text is a full commit hash.
 pub fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a text may be the beginning of a commit hash, as lists show it.
+pub fn is_short(text: &str) -> bool {
+    (7..40).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether a path of a repository stays inside the folder it is put in, on every system.
@@ -94,6 +105,9 @@ mod tests {
         assert_eq!(Name::parse("org/m").unwrap().to_string(), "org/m");
         assert_eq!(Name::parse("gpt2").unwrap().parts(), ("", "gpt2"));
         assert_eq!(Name::parse("org/m@refs/pr/1").unwrap().revision, "refs/pr/1");
+        for pasted in ["https://huggingface.co/org/m/tree/step1/", "hf://org/m@step1"] {
+            assert_eq!(Name::parse(pasted).unwrap().to_string(), "org/m@step1");
+        }
     }
 
     #[test]

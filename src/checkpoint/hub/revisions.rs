@@ -28,7 +28,7 @@ pub fn list(text: &str, watcher: &dyn Watcher) -> Result<(Name, Vec<Revision>)> 
     let name = Name::parse(text)
         .filter(Name::has_owner)
         .with_context(|| format!("{text} is no name of a model on the hub: name org/model"))?;
-    let settings = Settings::from_env();
+    let settings = Settings::from_env()?;
     if let Some(variable) = settings.offline {
         anyhow::bail!(
             "only the hub knows the revisions of {text}, and {variable} forbids the network: unset it"

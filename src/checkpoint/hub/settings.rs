@@ -7,6 +7,11 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Result, bail};
+
+/// How long a connection may be silent where no variable says otherwise.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How the hub is spoken to.
 #[derive(Clone)]
 pub struct Settings {
@@ -35,14 +40,17 @@ pub struct Token {
 
 impl Settings {
     /// The settings of the process.
-    pub fn from_env() -> Self {
+    ///
+    /// # Errors
+    /// When a variable cannot mean what it says.
+    pub fn from_env() -> Result<Self> {
         let variable = |name: &str| {
             env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
         Self::new(&variable)
     }
 
-    fn new(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+    fn new(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let home = variable("HOME").map(PathBuf::from);
         let path = |name: &str| variable(name).map(|path| expand(&path, home.as_deref()));
         let caches = path("XDG_CACHE_HOME").or_else(|| Some(home.as_ref()?.join(".cache")));
@@ -52,18 +60,25 @@ impl Settings {
             .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
             .unwrap_or_else(|| hf_home.join("hub"));
         let switched = |name: &'static str| variable(name).filter(|value| is_true(value)).map(|_| name);
-        let seconds = |name: &str| variable(name)?.parse().ok().filter(|&seconds: &u64| seconds > 0);
-        Self {
-            endpoint: variable("HF_ENDPOINT")
-                .unwrap_or_else(|| "https://huggingface.co".to_owned())
-                .trim_end_matches('/')
-                .to_owned(),
+        let patience = match variable("HF_HUB_DOWNLOAD_TIMEOUT") {
+            None => PATIENCE,
+            Some(text) => match text.parse() {
+                Ok(seconds @ 1..=86_400) => Duration::from_secs(seconds),
+                _ => bail!("HF_HUB_DOWNLOAD_TIMEOUT is `{text}`: give whole seconds, at least 1"),
+            },
+        };
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+            bail!("HF_ENDPOINT is `{endpoint}`: give an address that begins with https:// or http://");
+        }
+        Ok(Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
             cache,
             token: token(variable, path("HF_TOKEN_PATH").unwrap_or_else(|| hf_home.join("token"))),
             offline: switched("HF_HUB_OFFLINE").or_else(|| switched("TRANSFORMERS_OFFLINE")),
-            patience: Duration::from_secs(seconds("HF_HUB_DOWNLOAD_TIMEOUT").unwrap_or(20)),
+            patience,
             pause: Duration::from_secs(1),
-        }
+        })
     }
 }
 
@@ -96,10 +111,14 @@ fn expand(path: &str, home: Option<&Path>) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn settings(variables: &[(&str, &str)]) -> Settings {
+    fn read(variables: &[(&str, &str)]) -> Result<Settings> {
         Settings::new(&|name| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    fn settings(variables: &[(&str, &str)]) -> Settings {
+        read(variables).unwrap()
     }
 
     #[test]
@@ -130,5 +149,17 @@ mod tests {
         assert_eq!((set.endpoint.as_str(), set.offline), ("http://127.0.0.1:1", Some("HF_HUB_OFFLINE")));
         let usual = settings(&[("HF_HUB_OFFLINE", "0")]);
         assert_eq!((usual.endpoint.as_str(), usual.offline), ("https://huggingface.co", None));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (name, value) in
+            [("HF_ENDPOINT", "hub"), ("HF_HUB_DOWNLOAD_TIMEOUT", "abc"), ("HF_HUB_DOWNLOAD_TIMEOUT", "0")]
+        {
+            let error = read(&[(name, value)]).err().unwrap().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
+        let patient = settings(&[("HF_HUB_DOWNLOAD_TIMEOUT", "90")]);
+        assert_eq!(patient.patience, Duration::from_secs(90));
     }
 }
