@@ -83,7 +83,10 @@ fn names_that_lead_nowhere() {
     refused(&["rank", empty.path().to_str().unwrap()], &["holds no model.safetensors"]);
     let odd = empty.path().join("weights.zip");
     fs::write(&odd, "PK").unwrap();
-    refused(&["rank", odd.to_str().unwrap()], &["weights.zip", "only .safetensors and .gguf"]);
+    refused(
+        &["rank", odd.to_str().unwrap()],
+        &["weights.zip", "only .safetensors, .gguf, .bin, .pt and .pth"],
+    );
 }
 
 #[test]
@@ -107,6 +110,24 @@ fn damaged_files() {
     }
     fs::write(&gguf, &blocks).unwrap();
     refused(&["rank", gguf.to_str().unwrap()], &["spoilt.gguf", "general.architecture `none`", "llama"]);
+}
+
+#[test]
+fn files_of_torch_that_cannot_be_read() {
+    let (folder, source) = (copy("pickle"), fixture("pickle"));
+    let weights = folder.path().join("spoilt.pt");
+    let whole = fs::read(source.join("pytorch_model.bin")).unwrap();
+    for length in [0, 3, 4, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(&weights, &whole[..length]).unwrap();
+        trace(&weights, "1,2", &["spoilt.pt", "fetch it again"]);
+    }
+    for text in [&b"version https://git-lfs.github.com/spec/v1"[..], b"\x89PNG\r\n\x1a\n"] {
+        fs::write(&weights, text).unwrap();
+        trace(&weights, "1,2", &["spoilt.pt: no file of torch.save"]);
+    }
+    trace(&source.join("legacy.bin"), "1,2", &["legacy.bin", "before 1.6", "torch.save(torch.load(f), f)"]);
+    trace(&source.join("object.pt"), "1,2", &["object.pt", "pickled object", "save model.state_dict()"]);
+    trace(&source.join("odd.pth"), "1,2", &["odd.pth", "no tensor `transformer."]);
 }
 
 #[test]

@@ -1,22 +1,25 @@
 //! Where weights, configuration and tokenizer come from: a folder, a file, or the program itself.
 
 pub mod embedded;
+pub mod formats;
 pub mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod kernels;
+pub mod pickle;
 pub mod progress;
 pub mod run;
 pub mod safetensors;
+pub mod shards;
 pub mod tokenizer;
 pub mod weights;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use self::{gguf::Metadata, progress::Watcher, tokenizer::Tokenizer, weights::Weights};
+use self::{formats::Found, gguf::Metadata, progress::Watcher, tokenizer::Tokenizer, weights::Weights};
 
 /// What a checkpoint says of the model in it.
 pub enum Description {
@@ -111,72 +114,56 @@ fn unknown(model: &str) -> String {
 }
 
 fn open_folder(folder: &Path) -> Result<Checkpoint> {
-    let mut weights = Weights::default();
-    let (single, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
-    if single.is_file() {
-        safetensors::read_file(&single, &mut weights)?;
-    } else if index.is_file() {
-        safetensors::read_sharded(&index, &mut weights)?;
-    } else {
-        let mut others: Vec<PathBuf> = std::fs::read_dir(folder)
-            .with_context(|| format!("{} cannot be read", folder.display()))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|kind| kind == "gguf" || kind == "safetensors"))
-            .collect();
-        others.sort();
-        match others.as_slice() {
-            [] => bail!(
-                "{} holds no model.safetensors, model.safetensors.index.json or .gguf file: name the folder that does",
-                folder.display()
-            ),
-            [one] => return open_file(one, folder),
-            [first, ..] => bail!(
-                "{} holds {} weight files and no index: name one, such as `--file {}`",
-                folder.display(),
-                others.len(),
-                first.file_name().unwrap_or_default().display()
-            ),
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+    let names: Vec<String> = files.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
+    match formats::find(&names.iter().map(String::as_str).collect()) {
+        Found::Nothing => bail!(
+            "{} holds no model.safetensors, .gguf or pytorch_model.bin file, and no index of shards: name the folder that \
+             does",
+            folder.display()
+        ),
+        Found::One(name) if formats::is_usual(name) => {
+            let mut weights = Weights::default();
+            formats::read_file(&folder.join(name), &mut weights)?;
+            described(folder, folder, weights)
         }
+        Found::One(name) => open_file(&folder.join(name), folder),
+        Found::Several(names) => bail!(
+            "{} holds {} weight files and no index: name one, such as `--file {}`",
+            folder.display(),
+            names.len(),
+            names[0]
+        ),
     }
-    described(folder, folder, weights)
 }
 
 /// Opens a weight file; `config.json` and `tokenizer.json` lie beside it or, for a file in a folder of a checkpoint, in
 /// `home`.
 fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
-    let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
-    match kind {
-        "gguf" => {
-            let (content, weights) = gguf::read_file(path)?;
-            let origin = path.display().to_string();
-            let tokenizer =
-                Tokenizer::from_gguf(&content.metadata, &origin).map_err(|error| format!("{error:#}"));
-            Ok(Checkpoint {
-                name: path
-                    .file_stem()
-                    .map_or_else(|| origin.clone(), |name| name.to_string_lossy().into_owned()),
-                source: origin.clone(),
-                origin,
-                description: Description::Gguf(content.metadata),
-                weights,
-                tokenizer,
-            })
-        }
-        "safetensors" => {
-            let mut weights = Weights::default();
-            safetensors::read_file(path, &mut weights)?;
-            let beside = path.parent().unwrap_or(home);
-            described(if beside.join("config.json").is_file() { beside } else { home }, path, weights)
-        }
-        _ => bail!(
-            "{}: only .safetensors and .gguf files are read; convert it, or name the folder of a checkpoint",
-            path.display()
-        ),
+    if path.extension().is_none_or(|kind| kind != "gguf") {
+        let mut weights = Weights::default();
+        formats::read_file(path, &mut weights)?;
+        let beside = path.parent().unwrap_or(home);
+        return described(if beside.join("config.json").is_file() { beside } else { home }, path, weights);
     }
+    let (content, weights) = gguf::read_file(path)?;
+    let origin = path.display().to_string();
+    let tokenizer = Tokenizer::from_gguf(&content.metadata, &origin).map_err(|error| format!("{error:#}"));
+    Ok(Checkpoint {
+        name: path.file_stem().map_or_else(|| origin.clone(), |name| name.to_string_lossy().into_owned()),
+        source: origin.clone(),
+        origin,
+        description: Description::Gguf(content.metadata),
+        weights,
+        tokenizer,
+    })
 }
 
 /// The checkpoint of weights that `config.json` and `tokenizer.json` in `folder` belong to.
-fn described(folder: &Path, path: &Path, weights: Weights) -> Result<Checkpoint> {
+fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpoint> {
+    weights.unwrap_names();
     let config = folder.join("config.json");
     let origin = config.display().to_string();
     let text = std::fs::read(&config)

@@ -1,6 +1,13 @@
 //! Tensors as they lie in a file: memory-mapped bytes, their type and their shape, widened to f32 a few rows at a time.
 
-use std::{collections::BTreeMap, fs::File, ops::Range, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    mem::take,
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::{GgmlDType, k_quants};
@@ -8,6 +15,10 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 
 use super::kernels;
+
+/// What data parallelism and `torch.compile` put before the names of all tensors, in an order that takes off both,
+/// whichever of them came first.
+const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "module."];
 
 /// Where the bytes of tensors are kept.
 pub enum Backing {
@@ -255,6 +266,27 @@ impl Weights {
         self.tensors.values()
     }
 
+    /// Every tensor but those that have the same bytes as another, as tied embeddings may.
+    pub fn distinct(&self) -> impl Iterator<Item = &StoredTensor> {
+        let mut seen = BTreeSet::new();
+        self.iter().filter(move |tensor| {
+            let bytes = tensor.bytes();
+            seen.insert((bytes.as_ptr(), bytes.len()))
+        })
+    }
+
+    /// Takes from the names what wrappers put before all of them.
+    pub fn unwrap_names(&mut self) {
+        for prefix in WRAPPERS {
+            if self.tensors.keys().all(|name| name.starts_with(prefix)) {
+                for (_, mut tensor) in take(&mut self.tensors) {
+                    tensor.name.drain(..prefix.len());
+                    self.insert(tensor);
+                }
+            }
+        }
+    }
+
     /// Whether there is a tensor of that name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
@@ -280,12 +312,12 @@ impl Weights {
 
     /// Bytes of all tensors as stored.
     pub fn bytes(&self) -> u64 {
-        self.iter().map(|tensor| tensor.bytes().len() as u64).sum()
+        self.distinct().map(|tensor| tensor.bytes().len() as u64).sum()
     }
 
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
-        self.iter().map(|tensor| tensor.count() as u64).sum()
+        self.distinct().map(|tensor| tensor.count() as u64).sum()
     }
 
     /// The type that most numbers are stored in.

@@ -182,7 +182,7 @@ impl Need {
     /// What `weights` of a model `spec` take at `placement` for prompts of `tokens` tokens.
     pub fn of(spec: &Spec, weights: &Weights, placement: &Placement, tokens: usize) -> Self {
         let held = weights
-            .iter()
+            .distinct()
             .map(|tensor| {
                 if placement.dtype == DtypeChoice::Auto && placement.device.is_cpu() {
                     tensor.bytes().len() as u64

@@ -149,8 +149,8 @@ fn shards_come_with_their_index() {
 #[test]
 fn a_repository_without_weights_for_us_says_what_it_has() {
     let world =
-        World::new(Repository::new(NAME).file("config.json", "{}").lfs("pytorch_model.bin", vec![1; 10]));
-    assert!(world.error().ends_with("it has pytorch_model.bin"), "{}", world.error());
+        World::new(Repository::new(NAME).file("config.json", "{}").lfs("flax_model.msgpack", vec![1; 10]));
+    assert!(world.error().ends_with("it has flax_model.msgpack"), "{}", world.error());
 
     let gguf = fixture("gguf/spm.gguf");
     let world =
@@ -160,4 +160,24 @@ fn a_repository_without_weights_for_us_says_what_it_has() {
     let snapshot = world.open_as(NAME, &wanted, &Nobody).unwrap();
     assert_eq!(snapshot.file.as_deref(), Some("a.Q8_0.gguf"));
     assert_eq!(world.bodies().len(), 1);
+}
+
+#[test]
+fn a_repository_with_pickles_alone_is_downloaded_and_opens() {
+    let pickle = |file: &str| fixture(&format!("pickle/{file}"));
+    let described = || Repository::new(NAME).file("config.json", pickle("config.json"));
+    let single = described().lfs("pytorch_model.bin", pickle("pytorch_model.bin"));
+    let sharded = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+        .into_iter()
+        .fold(described(), |repository, shard| repository.lfs(shard, pickle(shard)))
+        .file("pytorch_model.bin.index.json", pickle("pytorch_model.bin.index.json"));
+    for (repository, file) in [(single, "pytorch_model.bin"), (sharded, "pytorch_model.bin.index.json")] {
+        let world = World::new(repository.lfs("training_args.bin", vec![1; 10]));
+        let snapshot = world.open().unwrap();
+        assert_eq!(snapshot.file.as_deref(), Some(file));
+        assert!(!snapshot.folder.join("training_args.bin").exists());
+        let wanted = Wanted { model: snapshot.folder.to_str(), file: Some(file), ..Wanted::default() };
+        let checkpoint = Checkpoint::open(&wanted, &Nobody).unwrap();
+        assert!(checkpoint.weights.contains("transformer.h.1.mlp.c_proj.weight"), "{file}");
+    }
 }

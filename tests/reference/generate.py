@@ -12,16 +12,19 @@ from pathlib import Path
 
 import blocks
 import models
+import pickles
 import vocabularies
 
 ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def main():
-    for name in [*models.CASES, "gguf"]:
+    for name in [*models.CASES, "gguf", "pickle"]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
+    (ROOT / "pickle").mkdir()
     models.write(ROOT)
+    pickles.write(ROOT / "pickle")
     blocks.write(ROOT / "gguf")
     vocabularies.write(ROOT / "gguf")
     size = sum(file.stat().st_size for file in ROOT.rglob("*") if file.is_file())

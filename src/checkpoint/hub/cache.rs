@@ -11,7 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::name::{Name, is_commit, is_inside, is_short};
+use super::name::{Name, is_commit, is_short};
+use crate::checkpoint::shards::is_inside;
 
 /// Folders below a snapshot that are looked into.
 const DEEPEST: usize = 4;

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::Result;
 
-use super::{failure::said, name::is_inside};
+use super::failure::said;
+use crate::checkpoint::{
+    formats::{self, Found, is_index, is_shard, is_weights},
+    shards::{self, is_inside},
+};
 
 /// The model's description.
 const CONFIG: &str = "config.json";
@@ -14,8 +17,9 @@ pub const TOKENIZER: &str = "tokenizer.json";
 /// What belongs to weights that do not describe themselves, where the repository has it.
 const COMPANIONS: [&str; 3] = [CONFIG, TOKENIZER, "tokenizer_config.json"];
 /// Endings of weight files that other programs read.
-const FOREIGN: [&str; 10] =
-    [".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".npz", ".ot", ".mlmodel"];
+const FOREIGN: [&str; 7] = [".ckpt", ".h5", ".msgpack", ".onnx", ".npz", ".ot", ".mlmodel"];
+/// Endings of weight files, as messages list them.
+const READ: &str = ".safetensors, .gguf, .bin, .pt or .pth";
 /// Names that a message lists at most.
 const LISTED: usize = 6;
 
@@ -62,16 +66,8 @@ impl Choice {
 
 /// The shards that the index at `path` names; they lie beside the index, which is `index` in its repository.
 pub fn shards(path: &Path, index: &str) -> Result<Vec<String>> {
-    let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let value: Value = serde_json::from_slice(&text).with_context(|| format!("{index} is no JSON"))?;
-    let map = value.get("weight_map").and_then(Value::as_object);
-    let map = map.with_context(|| format!("{index} has no weight_map: it is no index of shards"))?;
     let folder = index.rfind('/').map_or("", |end| &index[..=end]);
-    let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
-    if let Some(odd) = names.iter().find(|name| !is_inside(name)) {
-        bail!("{index} names shard `{}`, which lies outside the repository", said(odd));
-    }
-    Ok(names.into_iter().map(|name| format!("{folder}{name}")).collect())
+    Ok(shards::names(path, index)?.into_iter().map(|name| format!("{folder}{name}")).collect())
 }
 
 fn named(names: &BTreeSet<&str>, file: &str) -> Result<String, String> {
@@ -85,32 +81,28 @@ fn named(names: &BTreeSet<&str>, file: &str) -> Result<String, String> {
             said(file)
         ));
     }
-    if is_weights(file) || file.ends_with(".safetensors.index.json") {
+    if is_weights(file) || is_index(file) {
         return Ok(file.to_owned());
     }
-    Err(format!("can be opened by a .safetensors or .gguf file, and {} is neither", said(file)))
+    Err(format!("can be opened by a {READ} file, and {} is none", said(file)))
 }
 
 fn usual(names: &BTreeSet<&str>) -> Result<String, String> {
-    for name in ["model.safetensors", "model.safetensors.index.json"] {
-        if names.contains(name) {
-            return Ok(name.to_owned());
+    match formats::find(names) {
+        Found::One(name) => return Ok(name.to_owned()),
+        Found::Several(names) => {
+            return Err(format!(
+                "has {} weight files: name one with --file: {}",
+                names.len(),
+                listed(&names)
+            ));
         }
+        Found::Nothing => {}
     }
-    for kind in [".safetensors", ".gguf"] {
-        let found: Vec<&str> =
-            names.iter().copied().filter(|name| name.ends_with(kind) && is_model(name)).collect();
-        match found.as_slice() {
-            [] => {}
-            [one] => return Ok((*one).to_owned()),
-            several => {
-                return Err(format!(
-                    "has {} {kind} files: name one with --file: {}",
-                    several.len(),
-                    listed(several)
-                ));
-            }
-        }
+    let parts: Vec<&str> =
+        names.iter().copied().filter(|name| name.ends_with(".gguf") && is_shard(name)).collect();
+    if !parts.is_empty() {
+        return Err(format!("has its GGUF files in parts, which are not read here: {}", listed(&parts)));
     }
     let foreign: Vec<&str> =
         names.iter().copied().filter(|name| FOREIGN.iter().any(|end| name.ends_with(end))).collect();
@@ -118,7 +110,7 @@ fn usual(names: &BTreeSet<&str>) -> Result<String, String> {
         let all: Vec<&str> = names.iter().copied().collect();
         format!("has no weights: it has {}", listed(&all))
     } else {
-        format!("has no weights that are read here (.safetensors, .gguf): it has {}", listed(&foreign))
+        format!("has no weights that are read here ({READ}): it has {}", listed(&foreign))
     })
 }
 
@@ -128,21 +120,6 @@ fn companions(names: &BTreeSet<&str>, weights: &str) -> Vec<String> {
     let folder = if names.contains(beside.as_str()) { folder } else { "" };
     let all = COMPANIONS.iter().map(|name| format!("{folder}{name}"));
     all.filter(|name| names.contains(name.as_str())).collect()
-}
-
-fn is_weights(name: &str) -> bool {
-    name.ends_with(".safetensors") || name.ends_with(".gguf")
-}
-
-/// Whether a weight file can be the model itself: no shard, no adapter, no projector of images.
-fn is_model(name: &str) -> bool {
-    let file = name.rsplit('/').next().unwrap_or(name);
-    !is_shard(file) && !file.starts_with("adapter_") && !file.starts_with("mmproj")
-}
-
-/// Whether a file is `NAME-00001-of-00003.safetensors` or such.
-fn is_shard(file: &str) -> bool {
-    file.split_once("-of-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn listed(names: &[&str]) -> String {
@@ -185,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_goes_before_single_files_and_gguf_comes_last() {
+    fn an_index_goes_before_single_files_and_pickles_come_last() {
         let choice = choose(
             &["config.json", "a.gguf", "model.safetensors.index.json", "model-00001-of-00002.safetensors"],
             None,
@@ -196,6 +173,15 @@ mod tests {
             choose(&["config.json", "odd.safetensors", "a.gguf"], None).unwrap().weights,
             "odd.safetensors"
         );
+        let choice =
+            choose(&["config.json", "pytorch_model.bin", "training_args.bin", "x.pt"], None).unwrap();
+        assert_eq!((choice.sharded, choice.file().as_deref()), (false, Some("pytorch_model.bin")));
+        assert_eq!(choice.companions, ["config.json"]);
+        let shards = ["config.json", "pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin"];
+        assert!(choose(&shards, None).unwrap().sharded);
+        assert_eq!(choose(&["config.json", "model.pth", "optimizer.pt"], None).unwrap().weights, "model.pth");
+        assert_eq!(choose(&["a.gguf", "pytorch_model.bin"], None).unwrap().weights, "a.gguf");
+        assert_eq!(choose(&["a.gguf", "config.json", "x.pt"], Some("x.pt")).unwrap().weights, "x.pt");
     }
 
     #[test]
@@ -212,8 +198,11 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_says_what_is_there() {
         let error = |names: &[&str], file| choose(names, file).unwrap_err();
-        assert!(error(&["config.json", "pytorch_model.bin"], None).contains("it has pytorch_model.bin"));
+        assert!(error(&["config.json", "tf_model.h5"], None).contains("it has tf_model.h5"));
+        assert!(error(&["config.json", "optimizer.pt"], None).contains("no weights: it has config.json"));
         assert!(error(&["README.md", "data.csv"], None).contains("no weights: it has README.md, data.csv"));
+        let parts = ["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"];
+        assert!(error(&parts, None).contains("in parts, which are not read here: a-00001-of-00002.gguf"));
         assert!(error(&["a-Q4.gguf", "a-Q8.gguf"], None).contains("--file: a-Q4.gguf, a-Q8.gguf"));
         assert!(
             error(&["config.json", "model.safetensors"], Some("x.gguf"))
@@ -232,9 +221,5 @@ mod tests {
         let write = |text: &str| std::fs::write(&path, text).unwrap();
         write(r#"{"weight_map":{"a":"m-2.safetensors","b":"m-1.safetensors","c":"m-2.safetensors"}}"#);
         assert_eq!(shards(&path, "sub/i.json").unwrap(), ["sub/m-1.safetensors", "sub/m-2.safetensors"]);
-        write(r#"{"weight_map":{"a":"../../x.safetensors"}}"#);
-        assert!(shards(&path, "i.json").unwrap_err().to_string().contains("outside the repository"));
-        write("[]");
-        assert!(shards(&path, "i.json").is_err());
     }
 }

@@ -14,11 +14,11 @@ use super::{
     download::{Fetch, Item, Sum},
     exchange::{Entry, Hub, Reference},
     failure::{Failure, said},
-    name::{Name, is_inside},
+    name::Name,
     settings::Settings,
 };
 use crate::{
-    checkpoint::{Wanted, progress::Watcher},
+    checkpoint::{Wanted, progress::Watcher, shards::is_inside},
     text::size,
 };
 

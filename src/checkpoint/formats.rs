@@ -1,0 +1,90 @@
+//! Which files hold weights: the formats that are read, and which file is meant where a folder or repository has several.
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::{Result, bail};
+
+use super::{pickle, safetensors, shards, weights::Weights};
+
+/// The formats in order of preference: names that always mean the whole model, and endings of other files.
+const FORMATS: [(&[&str], &[&str]); 3] = [
+    (&["model.safetensors", "model.safetensors.index.json"], &[".safetensors"]),
+    (&[], &[".gguf"]),
+    (&["pytorch_model.bin", "pytorch_model.bin.index.json"], &[".bin", ".pt", ".pth"]),
+];
+/// How names begin of what lies beside weights and ends as they do: adapters, projectors of images, states of training.
+const BESIDE: [&str; 7] =
+    ["adapter_", "mmproj", "optimizer", "rng_state", "scaler", "scheduler", "training_args"];
+
+/// The weights among several files.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// No file is known to hold any.
+    Nothing,
+    /// The file that is meant.
+    One(&'a str),
+    /// Files of one format, none of which is the one that is meant.
+    Several(Vec<&'a str>),
+}
+
+/// Finds the weights among the files of a folder or of a repository.
+pub fn find<'a>(names: &BTreeSet<&'a str>) -> Found<'a> {
+    for (usual, endings) in FORMATS {
+        if let Some(name) = usual.iter().find_map(|usual| names.get(usual)) {
+            return Found::One(name);
+        }
+        let ends = |name: &&str| endings.iter().any(|end| name.ends_with(end));
+        let others: Vec<&str> = names.iter().copied().filter(|name| ends(name) && is_model(name)).collect();
+        match others.as_slice() {
+            [] => {}
+            [one] => return Found::One(one),
+            _ => return Found::Several(others),
+        }
+    }
+    Found::Nothing
+}
+
+/// Whether a file of that name is the model of its folder, whatever other files there are.
+pub fn is_usual(name: &str) -> bool {
+    FORMATS.iter().any(|(usual, _)| usual.contains(&name))
+}
+
+/// Whether a file's name ends as weights do.
+pub fn is_weights(name: &str) -> bool {
+    FORMATS.iter().any(|(_, endings)| endings.iter().any(|end| name.ends_with(end)))
+}
+
+/// Whether a file's name ends as an index of shards does.
+pub fn is_index(name: &str) -> bool {
+    name.ends_with(".safetensors.index.json") || name.ends_with(".bin.index.json")
+}
+
+/// Adds the tensors of the file at `path`, or of the shards that it names; GGUF files hold more than weights and are not
+/// read here.
+pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
+    if is_index(&path.to_string_lossy()) { shards::read_file(path, weights) } else { read_one(path, weights) }
+}
+
+/// Adds the tensors of the file at `path`, which is no index.
+pub fn read_one(path: &Path, weights: &mut Weights) -> Result<()> {
+    match path.extension().and_then(|kind| kind.to_str()).unwrap_or_default() {
+        "safetensors" => safetensors::read_file(path, weights),
+        "bin" | "pt" | "pth" => pickle::read_file(path, weights),
+        _ => bail!(
+            "{}: only .safetensors, .gguf, .bin, .pt and .pth files are read; convert it, or name the folder of a \
+             checkpoint",
+            path.display()
+        ),
+    }
+}
+
+/// Whether a file is `NAME-00001-of-00003.safetensors` or such.
+pub fn is_shard(name: &str) -> bool {
+    name.split_once("-of-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether a file that ends as weights do can be the whole model.
+fn is_model(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    !is_shard(file) && !BESIDE.iter().any(|begin| file.starts_with(begin))
+}

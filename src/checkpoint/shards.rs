@@ -1,0 +1,87 @@
+//! Weights in several files, and the index that says which.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::{formats, weights::Weights};
+
+/// `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which shard holds which tensor.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Adds the tensors of every shard that the index at `path` names; they lie beside it.
+pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
+    let origin = path.display().to_string();
+    for shard in names(path, &origin)? {
+        let file = path.with_file_name(shard);
+        if !file.is_file() {
+            bail!("{} is missing: {origin} names it; fetch the shard again", file.display());
+        }
+        formats::read_one(&file, weights)?;
+    }
+    Ok(())
+}
+
+/// The names of the shards that the index at `path` names; messages call the index `origin`.
+///
+/// # Errors
+/// When it is no index, or names a file that does not lie beside or below it.
+pub fn names(path: &Path, origin: &str) -> Result<BTreeSet<String>> {
+    let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let index: Index =
+        serde_json::from_slice(&text).with_context(|| format!("{origin} is no index of shards"))?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    if let Some(odd) = names.iter().find(|name| !is_inside(name)) {
+        bail!("{origin} names shard `{}`, which lies outside its folder", odd.escape_debug());
+    }
+    Ok(names)
+}
+
+/// Whether a path stays inside the folder it is put in, on every system.
+pub fn is_inside(path: &str) -> bool {
+    let plain = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.len() <= 255
+            && !part.chars().any(|c| c.is_control() || matches!(c, '\\' | ':'))
+    };
+    path.split('/').all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_not_inside() {
+        for path in ["a.json", "sub/a-00001-of-00002.safetensors", "ü.txt"] {
+            assert!(is_inside(path), "{path}");
+        }
+        for path in
+            ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a/.", "C:\\x", "a\\..\\b", "a\0b", "a\n"]
+        {
+            assert!(!is_inside(path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_index_names_each_shard_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("i.json");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(r#"{"metadata":{},"weight_map":{"a":"m-2.bin","b":"sub/m-1.bin","c":"m-2.bin"}}"#);
+        assert_eq!(Vec::from_iter(names(&path, "i").unwrap()), ["m-2.bin", "sub/m-1.bin"]);
+        write(r#"{"weight_map":{"a":"../../x.bin"}}"#);
+        assert!(names(&path, "i").unwrap_err().to_string().contains("i names shard `../../x.bin`"));
+        for text in ["[]", "{", r#"{"weight_map":{"a":1}}"#] {
+            write(text);
+            assert!(names(&path, "i").unwrap_err().to_string().contains("no index"), "{text}");
+        }
+    }
+}
