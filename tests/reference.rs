@@ -1,5 +1,5 @@
 //! Patterns and logits against reference tensors of the well-known Python implementation (`tests/reference`), float32,
-//! eager attention.
+//! eager attention; for smeared keys, which it lacks, against a forward pass in plain PyTorch.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,8 +13,15 @@ use attnscope::{
 };
 use candle_core::{Device, Tensor};
 
-const CASES: [&str; 6] =
-    ["gpt2", "gpt2-inverse", "llama-gqa", "llama-linear", "llama-tied-mqa", "llama3-rope"];
+const CASES: [&str; 7] = [
+    "attn-only-smeared",
+    "gpt2",
+    "gpt2-inverse",
+    "llama-gqa",
+    "llama-linear",
+    "llama-tied-mqa",
+    "llama3-rope",
+];
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

@@ -25,6 +25,7 @@ const AT_ONCE: usize = 8;
 pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
+    model.has_heads()?;
     let benchmark = model.benchmark(args.settings(model.info.block))?;
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, layers| bar.borrow_mut().show("scoring heads", done, layers);

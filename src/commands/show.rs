@@ -24,6 +24,7 @@ const CELLS: usize = 64;
 /// Runs the command.
 pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
     let model = open::model(args.model.as_ref(), common)?;
+    model.has_heads()?;
     let (info, head) = (&model.info, args.head);
     if head.layer >= info.layers || head.head >= info.heads {
         let last = crate::head::Head::new(info.layers - 1, info.heads - 1);

@@ -25,7 +25,10 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
         Some(layers) => layers.iter().copied().collect::<BTreeSet<usize>>(),
     };
     if let Some(layer) = layers.iter().find(|&&layer| layer >= model.info.layers) {
-        bail!("--layers {layer}: the model's layers go from 0 to {}", model.info.layers - 1);
+        match model.info.layers {
+            0 => bail!("--layers {layer}: the model has no layers; leave it out to write the logits"),
+            count => bail!("--layers {layer}: the model's layers go from 0 to {}", count - 1),
+        }
     }
     let ids = model.encode(&args.input.input(), Bos::Auto)?;
     let bar = RefCell::new(Bar::new(common));

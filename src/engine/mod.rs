@@ -106,7 +106,11 @@ impl Worker {
     fn run(mut self, open: &OpenRequest) {
         let outbox = self.outbox.clone();
         let answers = Cell::new(0);
-        let opened = guarded(|| Model::open(open, &Opening { worker: &self, answers: &answers }));
+        let opened = guarded(|| {
+            let model = Model::open(open, &Opening { worker: &self, answers: &answers })?;
+            model.has_heads()?;
+            Ok(model)
+        });
         self.taken += answers.get();
         let model = match opened {
             Ok(model) => Arc::new(model),

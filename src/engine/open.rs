@@ -108,6 +108,17 @@ impl Model {
         Ok(model)
     }
 
+    /// Refuses a model without layers, for work that is about heads.
+    pub fn has_heads(&self) -> Result<()> {
+        if self.info.layers == 0 {
+            bail!(
+                "{}: the model has no layers and so no heads to look at; `attnscope trace` writes its logits",
+                self.info.source
+            );
+        }
+        Ok(())
+    }
+
     /// The tokens that benchmark sequences are drawn from.
     fn ordinary(&self) -> Vec<u32> {
         let all = 0..self.info.vocabulary as u32;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 /// Words in the names of keys that change attention, when they are not neutral.
-const ATTENTION_WORDS: [&str; 18] = [
+const ATTENTION_WORDS: [&str; 19] = [
     "attn",
     "attention",
     "rope",
@@ -25,6 +25,7 @@ const ATTENTION_WORDS: [&str; 18] = [
     "position",
     "chunk",
     "layer_types",
+    "smear",
 ];
 
 /// Keys with such words that change nothing in the attention of a finished model, whatever the family.
@@ -84,6 +85,11 @@ impl Config {
             Some(number) => Ok(number),
             None => bail!("{}: key `{key}` is missing", self.origin),
         }
+    }
+
+    /// A whole number that must be there and may be zero.
+    pub fn count_from_zero(&self, key: &str) -> Result<usize> {
+        self.optional_count(key)?.with_context(|| format!("{}: key `{key}` is missing", self.origin))
     }
 
     /// A number, or `default`.

@@ -42,6 +42,8 @@ pub struct LayerWeights {
     pub query: Linear,
     /// Key projection.
     pub key: Linear,
+    /// The share of the key before in a smeared key, `1 - sigmoid(alpha)`, `[kv_heads, 1, 1]`.
+    pub key_smear: Option<Tensor>,
     /// Value projection.
     pub value: Linear,
     /// Output projection.
@@ -223,12 +225,16 @@ impl Decoder {
         let (sequences, tokens, width) = x.dims3()?;
         let flat = x.reshape((sequences * tokens, width))?;
         let normed = self.normalise(&flat, &weights.norm)?;
-        let heads_of = |linear: &Linear, heads: usize| -> Result<Tensor> {
-            let y = linear.forward(&normed)?.reshape((sequences, tokens, heads, spec.head_size))?;
-            Ok(y.transpose(1, 2)?.contiguous()?)
-        };
+        let heads_of = |linear: &Linear, heads| self.split_heads(&linear.forward(&normed)?, sequences, heads);
         let queries = self.rotate(&heads_of(&weights.query, spec.heads)?, angles)?;
         let mut keys = self.rotate(&heads_of(&weights.key, spec.kv_heads)?, angles)?;
+        if let Some(share) = &weights.key_smear {
+            let before = match &store {
+                Some((store, _)) if start > 0 => self.key_before(weights, store, start)?,
+                _ => keys.narrow(2, 0, 1)?,
+            };
+            keys = smear(&keys, &before, share)?;
+        }
         let mut values = heads_of(&weights.value, spec.kv_heads)?;
         let mut means = None;
         if let Some((store, ablated)) = store {
@@ -259,6 +265,21 @@ impl Decoder {
             _ => flat,
         };
         Ok(flat.reshape((sequences, tokens, width))?)
+    }
+
+    /// `[sequences * tokens, heads * head_size]` as `[sequences, heads, tokens, head_size]`.
+    fn split_heads(&self, flat: &Tensor, sequences: usize, heads: usize) -> Result<Tensor> {
+        let split = flat.reshape((sequences, (), heads, self.spec.head_size))?;
+        Ok(split.transpose(1, 2)?.contiguous()?)
+    }
+
+    /// The key at `start - 1` before it was smeared, `[1, kv_heads, 1, head_size]`: made again from the residual stream,
+    /// so that the trace need not keep every key twice.
+    fn key_before(&self, weights: &LayerWeights, store: &LayerTrace, start: usize) -> Result<Tensor> {
+        let x = store.residual.view()?.narrow(0, start - 1, 1)?;
+        let key = weights.key.forward(&self.normalise(&x, &weights.norm)?)?;
+        let angles = self.angles(start - 1, 1)?;
+        self.rotate(&self.split_heads(&key, 1, self.spec.kv_heads)?, angles.as_ref())
     }
 
     /// The MLP's contribution, `[rows, width]` to the same.
@@ -362,6 +383,13 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// Mixes each of `keys`, `[sequences, heads, tokens, head_size]`, with the one before it; `before` comes before the first,
+/// and is the first itself at the start of a sequence, which then stays as it is.
+fn smear(keys: &Tensor, before: &Tensor, share: &Tensor) -> Result<Tensor> {
+    let earlier = Tensor::cat(&[before, &keys.narrow(2, 0, keys.dim(2)? - 1)?], 2)?;
+    Ok((keys + (earlier - keys)?.broadcast_mul(share)?)?)
 }
 
 /// Replaces the output of one head, in `[1, tokens, heads * head_size]`, by its mean over the tokens; a mean that is

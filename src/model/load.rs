@@ -75,8 +75,13 @@ impl Loader<'_> {
             }),
             None => None,
         };
+        let key_smear = match spec.smeared_keys {
+            true => Some(self.key_smear(layer, spec.kv_heads)?),
+            false => None,
+        };
         Ok(LayerWeights {
             norm: norm(LayerSlot::AttentionNorm)?,
+            key_smear,
             query: linear(LayerSlot::Query, queries, spec.width)?,
             key: linear(LayerSlot::Key, keys, spec.width)?,
             value: linear(LayerSlot::Value, keys, spec.width)?,
@@ -101,6 +106,16 @@ impl Loader<'_> {
             None => None,
         };
         Linear::new(tensor, source.layout, share.outputs, bias, self.placement)
+    }
+
+    /// The share of the key before in each smeared key, `[kv_heads, 1, 1]`.
+    fn key_smear(&self, layer: usize, kv_heads: usize) -> Result<Tensor> {
+        let slot = Slot::Layer(layer, LayerSlot::KeySmear, Part::Weight);
+        let alpha = self
+            .vector(slot, kv_heads)?
+            .with_context(|| format!("the family names no tensor for {slot:?}"))?;
+        // 1 - sigmoid(alpha).
+        Ok((alpha.exp()? + 1.0)?.recip()?.reshape((kv_heads, 1, 1))?)
     }
 
     fn norm(&self, slot: impl Fn(Part) -> Slot, width: usize) -> Result<NormWeights> {

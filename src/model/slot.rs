@@ -28,6 +28,8 @@ pub enum LayerSlot {
     Query,
     /// Key projection, `[kv_heads * head_size, width]`.
     Key,
+    /// How much of a key is its own, for each head: `[kv_heads]`, in models with smeared keys.
+    KeySmear,
     /// Value projection, `[kv_heads * head_size, width]`.
     Value,
     /// Output projection, `[width, heads * head_size]`.

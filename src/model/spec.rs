@@ -25,6 +25,10 @@ pub struct Spec {
     pub scale: Vec<f32>,
     /// The MLP of every layer; `None` in attention-only models.
     pub mlp: Option<Mlp>,
+    /// Whether a key is mixed with the one before it (Olsson et al. 2022, Argument 2): after rotation, so that like in
+    /// the paper a key brings its position along, `k[j] <- s k[j] + (1 - s) k[j-1]` with `s = sigmoid(alpha)` of the
+    /// key's head. The first key stays as it is.
+    pub smeared_keys: bool,
 }
 
 impl Spec {

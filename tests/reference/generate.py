@@ -13,18 +13,20 @@ from pathlib import Path
 import blocks
 import models
 import pickles
+import smeared
 import vocabularies
 
 ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def main():
-    for name in [*models.CASES, "gguf", "pickle"]:
+    for name in [*models.CASES, smeared.NAME, "gguf", "pickle"]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
     (ROOT / "pickle").mkdir()
     models.write(ROOT)
     pickles.write(ROOT / "pickle")
+    smeared.write(ROOT)
     blocks.write(ROOT / "gguf")
     vocabularies.write(ROOT / "gguf")
     size = sum(file.stat().st_size for file in ROOT.rglob("*") if file.is_file())

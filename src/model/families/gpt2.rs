@@ -56,6 +56,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
             activation,
             gated: false,
         }),
+        smeared_keys: false,
     };
     let tied = config.flag("tie_word_embeddings", true)?;
     config.finish()?;
@@ -86,7 +87,7 @@ fn source(slot: Slot, width: usize, tied: bool) -> Option<Source> {
         LayerSlot::MlpNorm => ("ln_2", Layout::OutIn, None),
         LayerSlot::Up => ("mlp.c_fc", Layout::InOut, None),
         LayerSlot::Down => ("mlp.c_proj", Layout::InOut, None),
-        LayerSlot::Gate => return None,
+        LayerSlot::Gate | LayerSlot::KeySmear => return None,
     };
     let mut source = Source::whole(format!("h.{layer}.{name}.{}", suffix(part)));
     source.layout = layout;

@@ -23,12 +23,19 @@ pub fn plan(config: &Config, _: &Weights) -> Result<Plan> {
     let activation = Activation::from_name(name).with_context(|| {
         format!("{}: `hidden_act` = `{}` is not known", config.origin(), name.escape_debug())
     })?;
-    plan_with(config, Some(Mlp { inner: config.count("intermediate_size")?, activation, gated: true }))
+    let layers = config.count("num_hidden_layers")?;
+    let mlp = Mlp { inner: config.count("intermediate_size")?, activation, gated: true };
+    plan_with(config, layers, Some(mlp), false)
 }
 
-/// The plan of a model named and built as Llama, with that MLP.
-pub(super) fn plan_with(config: &Config, mlp: Option<Mlp>) -> Result<Plan> {
-    let (layers, width) = (config.count("num_hidden_layers")?, config.count("hidden_size")?);
+/// The plan of a model named and built as Llama, with so many layers, that MLP, and keys smeared or not.
+pub(super) fn plan_with(
+    config: &Config,
+    layers: usize,
+    mlp: Option<Mlp>,
+    smeared_keys: bool,
+) -> Result<Plan> {
+    let width = config.count("hidden_size")?;
     let heads = config.count("num_attention_heads")?;
     let kv_heads = config.optional_count("num_key_value_heads")?.unwrap_or(heads);
     let head_size = config.optional_count("head_dim")?.unwrap_or(width / heads);
@@ -53,6 +60,7 @@ pub(super) fn plan_with(config: &Config, mlp: Option<Mlp>) -> Result<Plan> {
         norm: Norm { kind: NormKind::Rms, epsilon: config.number("rms_norm_eps", 1e-6)? as f32 },
         scale: Spec::usual_scale(layers, head_size),
         mlp,
+        smeared_keys,
     };
     let tied = config.flag("tie_word_embeddings", false)?;
     let attention_bias = config.flag("attention_bias", false)?;
@@ -75,6 +83,7 @@ pub(super) fn plan_with(config: &Config, mlp: Option<Mlp>) -> Result<Plan> {
                     LayerSlot::Gate => ("mlp.gate_proj", mlp_bias),
                     LayerSlot::Up => ("mlp.up_proj", mlp_bias),
                     LayerSlot::Down => ("mlp.down_proj", mlp_bias),
+                    LayerSlot::KeySmear => return None,
                 };
                 match part {
                     Part::Weight => format!("model.layers.{layer}.{place}.weight"),
@@ -212,6 +221,7 @@ fn gguf_source(slot: Slot) -> Option<Source> {
                 LayerSlot::Gate => "ffn_gate",
                 LayerSlot::Up => "ffn_up",
                 LayerSlot::Down => "ffn_down",
+                LayerSlot::KeySmear => return None,
             };
             format!("blk.{layer}.{place}.weight")
         }
