@@ -32,7 +32,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let Some(command) = cli.command else {
         return commands::explore::run(cli.explore, common);
     };
-    // Training settles the environment of threads, which has to come before the first of them.
+    // Training settles the environment of threads, which has to come before the first of them, and stops in its own way.
     if !matches!(command, Command::Train(_)) {
         term::signals::interrupt_ends()?;
     }
@@ -45,7 +45,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Revisions(args) => commands::revisions::run(&args, common),
         #[cfg(feature = "hub")]
         Command::Cache(args) => commands::cache::run(&args, common),
-        Command::Train(args) => train::command::run(args),
+        Command::Train(args) => return train::command::run(&args, common.device, common.quiet),
         Command::Doctor => commands::doctor::run(common),
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { command } => commands::man(command.as_deref()),

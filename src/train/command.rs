@@ -1,27 +1,57 @@
 //! `attnscope train`: trains a small model on text files and writes snapshots.
 
 use std::{
-    fmt::Write as _,
-    io::{IsTerminal, Write as _, stderr},
+    io::{Write as _, stdout},
+    ops::ControlFlow,
     path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use anyhow::Result;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 
-use crate::memory;
+use super::{
+    Event, Settings, Spacing,
+    progress::{Display, table},
+    text::Corpus,
+    train,
+};
+use crate::{memory, model::place::DeviceChoice};
 
-use super::{Event, Report, Settings, text::Corpus, train};
+/// Exit code of a run that was interrupted.
+const INTERRUPTED: u8 = 130;
 
-/// Trains one of the papers' small attention-only models on text, with snapshots that `timeline` reads.
+/// Trains one of the papers' small models on text, with snapshots that `timeline` reads.
+///
+/// The model is a decoder with rotary positions, RMS norm before each layer and at the end, and a read-out of its own;
+/// without layers it is the bigram table. A snapshot is an ordinary checkpoint folder (config.json, model.safetensors in
+/// f16, tokenizer.json): with --mlp a Llama, which Python's transformers opens, without of attnscope's own kind attn-only.
+///
+/// The text: the lines of a paragraph are joined by spaces, paragraphs by a line break and a space, files follow one
+/// another. It is cut into stretches of about 1,500 characters; every twentieth is kept from training for the held-out
+/// loss. A byte-level BPE vocabulary is learnt from the rest. Every sequence is BOS and a window of text, or one of the
+/// kinds that --repeat-steps, --block-share and --repeat-share ask for.
+///
+/// The folder of a run holds the snapshots, log.jsonl with a JSON object for each (losses, repeat gain, in-context
+/// learning, every head's scores), and state/, from which the same command goes on after it was interrupted or killed:
+/// it ends with the same weights, bit for bit on the CPU, as if it had never stopped. Ctrl-C stores the state first;
+/// a second Ctrl-C does not wait.
 #[derive(clap::Args, Clone, Debug)]
 pub struct TrainArgs {
     /// Plain text files to train on, in UTF-8
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
-    /// Folder for the snapshots `step-NNNNNN`
+    /// Folder of the run; where it holds one with the same settings, that run goes on
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Snapshot to go on from: its weights and tokenizer; optimiser and step count start anew
+    /// Snapshot to begin with: its weights and tokenizer; optimiser and step count start anew
     #[arg(long, value_name = "SNAPSHOT")]
     pub from: Option<PathBuf>,
     /// Steps in all
@@ -30,7 +60,14 @@ pub struct TrainArgs {
     /// Steps at the start with repeated random blocks only, before any plain text
     #[arg(long, default_value_t = Settings::default().repeat_steps)]
     pub repeat_steps: usize,
-    /// Attention layers
+    /// Share of sequences with a block of 6 to 59 random tokens that comes again, after those steps
+    #[arg(long, default_value_t = Settings::default().block_share, value_name = "SHARE")]
+    pub block_share: f64,
+    /// Share of the text windows, after those steps, in whose second half 8 to 42 tokens (a quarter of the context at
+    /// most) of the first half come again in place of what was there
+    #[arg(long, default_value_t = Settings::default().repeat_share, value_name = "SHARE")]
+    pub repeat_share: f64,
+    /// Layers; 0 leaves the bigram table: embedding, norm and read-out
     #[arg(long, default_value_t = Settings::default().layers)]
     pub layers: usize,
     /// Heads per layer
@@ -39,6 +76,12 @@ pub struct TrainArgs {
     /// Numbers in the residual stream
     #[arg(long, default_value_t = Settings::default().width)]
     pub width: usize,
+    /// Give each layer a gated SiLU MLP of so many times the width [default: none]
+    #[arg(long, value_name = "MULTIPLE", conflicts_with = "smeared_keys")]
+    pub mlp: Option<f64>,
+    /// Mix each key with the one before it, by a share that each head learns (2022 paper, Argument 2)
+    #[arg(long)]
+    pub smeared_keys: bool,
     /// Tokens in the vocabulary, learnt from the text
     #[arg(long, default_value_t = Settings::default().vocab)]
     pub vocab: usize,
@@ -48,7 +91,7 @@ pub struct TrainArgs {
     /// Sequences per step
     #[arg(long, default_value_t = Settings::default().batch)]
     pub batch: usize,
-    /// Highest learning rate
+    /// Highest learning rate: reached after 200 steps, then a cosine to its tenth at the last
     #[arg(long, default_value_t = Settings::default().learning_rate)]
     pub lr: f64,
     /// Seed of everything random; the same seed gives the same weights
@@ -57,6 +100,12 @@ pub struct TrainArgs {
     /// Steps between snapshots
     #[arg(long, default_value_t = Settings::default().snapshot_every, value_name = "N")]
     pub snapshot_every: usize,
+    /// Where snapshots are, step 0 and the last step among them
+    #[arg(long, default_value = "even")]
+    pub snapshots: Spacing,
+    /// Steps between savings of the state to go on from
+    #[arg(long, default_value_t = Settings::default().save_every, value_name = "N")]
+    pub save_every: usize,
     /// Make the names of the text up anew in every stretch, so that they cannot be learnt by heart
     #[arg(long)]
     pub invent_names: bool,
@@ -68,16 +117,21 @@ impl TrainArgs {
             layers: self.layers,
             heads: self.heads,
             width: self.width,
+            mlp: self.mlp,
+            smeared_keys: self.smeared_keys,
             vocab: self.vocab,
             context: self.context,
             batch: self.batch,
             steps: self.steps,
             repeat_steps: self.repeat_steps,
+            block_share: self.block_share,
+            repeat_share: self.repeat_share,
             learning_rate: self.lr,
             seed: self.seed,
             from: self.from.clone(),
             snapshot_every: self.snapshot_every,
-            ..Settings::default()
+            snapshots: self.snapshots,
+            save_every: self.save_every,
         }
     }
 }
@@ -85,33 +139,54 @@ impl TrainArgs {
 /// Runs the command: progress on stderr, the finished figures on stdout.
 ///
 /// Call it before any thread is started: it sets environment variables that candle reads.
-pub fn run(args: TrainArgs) -> Result<()> {
+pub fn run(args: &TrainArgs, device: DeviceChoice, quiet: bool) -> Result<ExitCode> {
     settle_process();
+    let stop = watch_signals()?;
+    let settings = args.settings();
+    let mut display = Display::new(settings.steps, settings.batch * settings.context, quiet)?;
     let mut corpus = Corpus::read(&args.text)?;
     if args.invent_names {
         corpus = corpus.with_invented_names();
         let (names, places) = corpus.names();
-        eprintln!("{names} names in {places} places are made up anew in every stretch of text");
+        display.note(&format!("{names} names in {places} places are made up anew in every stretch of text"));
     }
-    let settings = args.settings();
-    let bar = indicatif::ProgressBar::new(settings.steps as u64);
-    if !stderr().is_terminal() {
-        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-    }
-    let style =
-        indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left, loss {msg}")?;
-    bar.set_style(style);
-    let (_, report) = train(&settings, &corpus, &args.out, |event| match event {
-        Event::Step(step, loss) => {
-            bar.set_position(step as u64);
-            bar.set_message(format!("{loss:.2}"));
+    let trained = train(&settings, &corpus, &args.out, &device.open()?, |event| {
+        match event {
+            Event::Begun { step, gaps } => {
+                gaps.iter().for_each(|gap| display.note(&format!("{gap}; the run goes on without it")));
+                display.begin(step);
+            }
+            Event::Step { step, loss } => display.step(step, loss),
+            Event::Snapshot(report) => display.snapshot(report),
         }
-        Event::Snapshot(report) => bar.suspend(|| eprintln!("{}", line(report))),
-    })?;
-    bar.finish_and_clear();
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", table(&report))?;
-    Ok(())
+        if stop.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    display.clear();
+    let trained = trained?;
+    if trained.step < settings.steps {
+        eprintln!(
+            "attnscope: interrupted after step {} of {}, which is stored in {}: the same command goes on from there",
+            trained.step,
+            settings.steps,
+            args.out.display()
+        );
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    if let Some(report) = &trained.report {
+        write!(stdout().lock(), "{}", table(report))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A flag that SIGINT and SIGTERM raise; a second signal ends the program at once.
+fn watch_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal must not yet find the flag raised.
+        flag::register_conditional_shutdown(signal, INTERRUPTED.into(), stop.clone())?;
+        flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }
 
 /// Settles what would otherwise cost half the run: memory and threads.
@@ -125,56 +200,4 @@ fn settle_process() {
             unsafe { std::env::set_var(name, "1") };
         }
     }
-}
-
-/// A report in one line.
-fn line(report: &Report) -> String {
-    let mut text = format!("step {:>6}  {:>5.0} s", report.step, report.elapsed.as_secs_f64());
-    if report.train_loss.is_finite() {
-        let _ = write!(text, "  loss {:.3}", report.train_loss);
-    }
-    let _ = write!(text, "  held-out text {:.3}", report.text_loss);
-    for repeats in &report.repeats {
-        let _ = write!(text, "  [{}] second copy {:.2}", repeats.length, repeats.second_copy_loss);
-        let best = |scores: &[super::eval::Best]| {
-            scores.iter().map(|best| format!("{:.2}", best.score)).collect::<Vec<_>>().join("/")
-        };
-        let _ = write!(text, " induction {} previous {}", best(&repeats.induction), best(&repeats.previous));
-    }
-    if !report.names.is_empty() {
-        let right = report.names.iter().filter(|guess| guess.right()).count();
-        let _ = write!(text, "  names {right}/{}", report.names.len());
-    }
-    text
-}
-
-/// The finished figures, a line each.
-fn table(report: &Report) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "snapshot             {}", report.folder.display());
-    let _ = writeln!(text, "steps                {} ({} tokens)", report.step, report.tokens);
-    let _ = writeln!(text, "held-out text loss   {:.3} nats per token", report.text_loss);
-    for repeats in &report.repeats {
-        let _ = writeln!(
-            text,
-            "repeats of {:<3}       second copy {:.3} nats per token",
-            repeats.length, repeats.second_copy_loss
-        );
-        for (layer, (induction, previous)) in repeats.induction.iter().zip(&repeats.previous).enumerate() {
-            let _ = writeln!(
-                text,
-                "  layer {layer}            best induction {layer}.{} {:.3}, best previous-token {layer}.{} {:.3}",
-                induction.head, induction.score, previous.head, previous.score
-            );
-        }
-    }
-    for guess in &report.names {
-        let verdict = if guess.right() { "right" } else { "wrong" };
-        let _ = writeln!(
-            text,
-            "{verdict}  {} ->{} (p {:.2}; top{})",
-            guess.prompt, guess.wanted, guess.probability, guess.top
-        );
-    }
-    text.trim_end().to_string()
 }

@@ -1,4 +1,5 @@
-//! What the model is shown: windows of text, and sequences in which a block of random tokens comes back.
+//! What the model is shown: windows of text, sequences in which a block of random tokens comes back, and windows of text
+//! in which a span of that text comes back.
 //!
 //! Every sequence starts with BOS at position 0 and has one token more than the model reads, the last target.
 
@@ -6,6 +7,7 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
 use super::{
@@ -15,6 +17,8 @@ use super::{
 
 /// The shortest and longest block that comes back; a narrower window lowers the longest.
 const BLOCK: (usize, usize) = (6, 59);
+/// The shortest and longest span of text that comes back; a narrower window lowers the longest to its quarter.
+const SPAN: (usize, usize) = (8, 42);
 
 /// An endless source of training sequences.
 pub struct Source<'a> {
@@ -23,10 +27,32 @@ pub struct Source<'a> {
     rng: ChaCha8Rng,
     /// The training text as tokens, with the names of this reading.
     stream: Vec<u32>,
+    /// Where the generator stood when the text was read.
+    reading: u64,
     /// Tokens to draw before the text is read again with new names.
     left: usize,
     context: usize,
     vocab: usize,
+}
+
+/// Where a source stands: with its seed, all that follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Words drawn from the generator.
+    word: u64,
+    /// The same when the text was last read.
+    reading: u64,
+    /// Tokens to draw before it is read again.
+    left: usize,
+}
+
+/// Shares of the kinds of sequences.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mix {
+    /// Sequences with a block of random tokens that comes back.
+    pub blocks: f64,
+    /// Among the others, those in which a span of text comes back.
+    pub spans: f64,
 }
 
 /// Sequences cut into what the model reads and what it must predict.
@@ -38,16 +64,35 @@ pub struct Batch {
 }
 
 impl<'a> Source<'a> {
-    /// A source whose every draw follows from `seed`.
-    pub fn new(corpus: &'a Corpus, tokenizer: &'a Tokenizer, context: usize, seed: u64) -> Result<Self> {
+    /// A source whose every draw follows from `seed`; it goes on from `place` where one is given.
+    pub fn new(
+        corpus: &'a Corpus,
+        tokenizer: &'a Tokenizer,
+        context: usize,
+        seed: u64,
+        place: Option<Place>,
+    ) -> Result<Self> {
         let (rng, vocab) = (ChaCha8Rng::seed_from_u64(seed), tokenizer.get_vocab_size(true));
         ensure!(context > 2 * BLOCK.0, "--context {context} is too short: {} at least", 2 * BLOCK.0 + 1);
-        let mut source = Self { corpus, tokenizer, rng, stream: Vec::new(), left: 0, context, vocab };
+        let mut source =
+            Self { corpus, tokenizer, rng, stream: Vec::new(), reading: 0, left: 0, context, vocab };
+        source.rng.set_word_pos(place.map_or(0, |place| place.reading).into());
         source.read_again()?;
+        if let Some(place) = place {
+            source.rng.set_word_pos(place.word.into());
+            source.left = place.left;
+        }
         Ok(source)
     }
 
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        Place { word: self.rng.get_word_pos() as u64, reading: self.reading, left: self.left }
+    }
+
     fn read_again(&mut self) -> Result<()> {
+        // 2^64 words are never drawn.
+        self.reading = self.rng.get_word_pos() as u64;
         self.stream = tokens(self.tokenizer, &self.corpus.training(&mut self.rng))?;
         ensure!(
             self.stream.len() > self.context,
@@ -76,9 +121,22 @@ impl<'a> Source<'a> {
         Ok(sequence)
     }
 
+    /// BOS and `context` tokens of text, in whose second half a span of the first half stands again, in place of what
+    /// was there: 8 to 42 tokens, a quarter of the context at most, at a place of its own.
+    pub fn span_sequence(&mut self) -> Result<Vec<u32>> {
+        let mut sequence = self.text_sequence()?;
+        let longest = SPAN.1.min(self.context / 4).max(1);
+        let size = self.rng.random_range(SPAN.0.min(longest)..=longest);
+        let half = self.context / 2;
+        let from = self.rng.random_range(1..=1 + half - size);
+        let to = self.rng.random_range(1 + half..=1 + self.context - size);
+        sequence.copy_within(from..from + size, to);
+        Ok(sequence)
+    }
+
     /// BOS and `context` tokens with a block of 6 to 59 distinct random tokens in them: one time in two the block
     /// over and over, else text, the block, text, and the block again at the end.
-    pub fn repeat_sequence(&mut self) -> Result<Vec<u32>> {
+    pub fn block_sequence(&mut self) -> Result<Vec<u32>> {
         let longest = BLOCK.1.min((self.context - 1) / 2).min(self.vocab - 1);
         let size = self.rng.random_range(BLOCK.0.min(longest)..=longest);
         let block = distinct(&mut self.rng, self.vocab, size);
@@ -96,20 +154,21 @@ impl<'a> Source<'a> {
         Ok(sequence)
     }
 
-    /// `size` sequences, each a repeat with probability `repeats`, else text.
-    pub fn sequences(&mut self, size: usize, repeats: f64) -> Result<Vec<Vec<u32>>> {
-        let mut sequences = Vec::with_capacity(size);
-        for _ in 0..size {
-            let repeat = self.rng.random_bool(repeats);
-            sequences.push(if repeat { self.repeat_sequence()? } else { self.text_sequence()? });
-        }
-        Ok(sequences)
+    /// `size` sequences of the kinds that `mix` draws.
+    pub fn sequences(&mut self, size: usize, mix: Mix) -> Result<Vec<Vec<u32>>> {
+        (0..size)
+            .map(|_| match self.rng.random_bool(mix.blocks) {
+                true => self.block_sequence(),
+                false if mix.spans > 0. && self.rng.random_bool(mix.spans) => self.span_sequence(),
+                false => self.text_sequence(),
+            })
+            .collect()
     }
 }
 
 impl Batch {
-    /// Cuts sequences of equal length.
-    pub fn new(sequences: &[Vec<u32>]) -> Result<Self> {
+    /// Cuts sequences of equal length, for a model on `device`.
+    pub fn new(sequences: &[Vec<u32>], device: &Device) -> Result<Self> {
         let length = sequences.first().map_or(0, |sequence| sequence.len().saturating_sub(1));
         ensure!(length > 0, "a batch needs sequences of two tokens or more");
         ensure!(sequences.iter().all(|sequence| sequence.len() == length + 1), "a batch needs equal lengths");
@@ -117,8 +176,8 @@ impl Batch {
         let targets: Vec<u32> = sequences.iter().flat_map(|s| &s[1..]).copied().collect();
         let count = sequences.len();
         Ok(Self {
-            inputs: Tensor::from_vec(inputs, (count, length), &Device::Cpu)?,
-            targets: Tensor::from_vec(targets, count * length, &Device::Cpu)?,
+            inputs: Tensor::from_vec(inputs, (count, length), device)?,
+            targets: Tensor::from_vec(targets, count * length, device)?,
         })
     }
 }

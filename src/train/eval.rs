@@ -1,48 +1,89 @@
 //! How the model does while it trains: losses on text it was not shown, and the heads of an induction circuit.
 
 use anyhow::{Result, ensure};
-use candle_core::{D, DType, Device, IndexOp, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use tokenizers::Tokenizer;
 
 use super::{
     data::{Batch, distinct},
     model::Model,
     ops::token_losses,
-    vocabulary::{BOS_ID, prompt_ids},
+    vocabulary::BOS_ID,
 };
+use crate::analysis::{benchmark::Blocks, rank::share, score::Score};
 
-/// The lengths of `r` at which induction is measured on `[BOS] r r`.
+/// The lengths of `r` at which induction is measured on `[BOS] r r`, where they fit.
 pub const LENGTHS: [usize; 3] = [10, 25, 50];
 /// Sequences per measurement.
 const SEQUENCES: usize = 8;
+/// Windows of text that are run at once.
+const WINDOWS: usize = 32;
 
-/// A head and its score.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Best {
-    /// Zero-based, within its layer.
-    pub head: usize,
-    /// Mean attention, 0 to 1.
+/// Losses on windows of text, each BOS and as many tokens as the context has.
+#[derive(Clone, Debug)]
+pub struct TextLoss {
+    /// Mean in nats per token.
+    pub mean: f64,
+    /// In-context learning.
+    pub icl: Icl,
+}
+
+/// The in-context learning score of Olsson et al. 2022: mean loss at a late token of a window minus that at an early one.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Icl {
+    /// The early token, counted from BOS at 0: 50, or less in a context below 512.
+    pub early: usize,
+    /// The late token: 500, or less in a context below 512.
+    pub late: usize,
+    /// Nats; negative is better.
     pub score: f64,
 }
 
+/// One head on sequences `[BOS] r r`; each score is the mean that [`Score::definition`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct HeadScore {
+    /// Zero-based.
+    pub layer: usize,
+    /// Zero-based, within its layer.
+    pub head: usize,
+    /// 0 to 1.
+    pub induction: f64,
+    /// 0 to 1.
+    pub previous: f64,
+    /// 0 to 1.
+    pub duplicate: f64,
+}
+
 /// One measurement on sequences `[BOS] r r` of distinct random tokens.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Repeats {
     /// Tokens in `r`.
     pub length: usize,
-    /// Mean loss on the second copy after its first token, nats.
+    /// Mean loss on the first copy, nats per token.
+    pub first_copy_loss: f64,
+    /// Mean loss on the second copy, nats per token.
     pub second_copy_loss: f64,
-    /// The best induction head of each layer: mean over i in 0..length-1 of `A[p, p-length+1]`, `p = 1+length+i`.
-    pub induction: Vec<Best>,
-    /// The best previous-token head of each layer: mean over q >= 1 of `A[q, q-1]`.
-    pub previous: Vec<Best>,
+    /// Every head, in order.
+    pub heads: Vec<HeadScore>,
 }
 
-/// Mean loss in nats per token over windows of text.
-pub fn text_loss(model: &Model, tokens: &[u32]) -> Result<f64> {
+impl Repeats {
+    /// What the repeat gains: loss on the first copy minus loss on the second, nats per token.
+    pub fn gain(&self) -> f64 {
+        self.first_copy_loss - self.second_copy_loss
+    }
+
+    /// The head of a layer with the highest of some score.
+    pub fn best(&self, layer: usize, score: impl Fn(&HeadScore) -> f64) -> Option<&HeadScore> {
+        let heads = self.heads.iter().filter(|head| head.layer == layer);
+        heads.max_by(|a, b| score(a).total_cmp(&score(b)))
+    }
+}
+
+/// Losses over windows of text.
+pub fn text_loss(model: &Model, tokens: &[u32]) -> Result<TextLoss> {
     let context = model.config().max_position_embeddings;
     let windows: Vec<Vec<u32>> = tokens
         .chunks_exact(context)
@@ -52,20 +93,38 @@ pub fn text_loss(model: &Model, tokens: &[u32]) -> Result<f64> {
         !windows.is_empty(),
         "the text kept for measuring is shorter than --context {context}: give more text"
     );
-    let mut sum = 0.;
-    for windows in windows.chunks(32) {
-        sum += losses(model, windows)?.mean_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?
-            * windows.len() as f64;
+    // The sum over windows of the loss on each token after BOS.
+    let mut sums = vec![0.; context];
+    for windows in windows.chunks(WINDOWS) {
+        for losses in losses(model, windows)? {
+            sums.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+        }
     }
-    Ok(sum / windows.len() as f64)
+    let means: Vec<f64> = sums.iter().map(|sum| sum / windows.len() as f64).collect();
+    Ok(TextLoss { mean: means.iter().sum::<f64>() / context as f64, icl: icl(&means) })
 }
 
-/// The loss of each token, `[batch, T]`.
-fn losses(model: &Model, sequences: &[Vec<u32>]) -> Result<Tensor> {
-    let Batch { inputs, targets } = Batch::new(sequences)?;
-    let (batch, length) = inputs.dims2()?;
+/// The score from the mean loss on each token after BOS.
+fn icl(means: &[f64]) -> Icl {
+    let scaled = |token: usize| (token * means.len().min(512)).div_ceil(512).max(1);
+    let (early, late) = (scaled(50), scaled(500));
+    Icl { early, late, score: means[late - 1] - means[early - 1] }
+}
+
+/// The loss of each token after the first, for each sequence.
+fn losses(model: &Model, sequences: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
+    let Batch { inputs, targets } = Batch::new(sequences, model.device())?;
+    let shape = inputs.dims2()?;
     let logits = model.forward(&inputs)?.logits.detach();
-    Ok(token_losses(&logits.flatten_to(1)?, &targets)?.reshape((batch, length))?)
+    let losses = token_losses(&logits.flatten_to(1)?, &targets)?.reshape(shape)?;
+    Ok(losses.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2()?)
+}
+
+/// The lengths of `r` to measure a model at: [`LENGTHS`], or in a short context the longest that fits.
+pub fn lengths(model: &Model) -> Vec<usize> {
+    let longest = (model.config().max_position_embeddings - 1) / 2;
+    let fitting: Vec<usize> = LENGTHS.into_iter().filter(|&length| length <= longest).collect();
+    if fitting.is_empty() { vec![longest] } else { fitting }
 }
 
 /// Measures on `[BOS] r r`; `None` where the model's context or vocabulary is too small for the length.
@@ -81,107 +140,41 @@ pub fn repeats(model: &Model, length: usize, seed: u64) -> Result<Option<Repeats
             [&[BOS_ID][..], &block, &block].concat()
         })
         .collect();
-    // Position p predicts p + 1: the second copy after its first token is predicted from p = 1 + length on.
-    let second_copy = losses(model, &sequences)?.narrow(1, 1 + length, length - 1)?.mean_all()?;
-    let ids: Vec<u32> = sequences.concat();
-    let ids = Tensor::from_vec(ids, (SEQUENCES, 1 + 2 * length), &Device::Cpu)?;
-    let (mut induction, mut previous) = (Vec::new(), Vec::new());
-    for pattern in model.forward(&ids)?.patterns {
-        let stripe = |queries: std::ops::Range<usize>, back: usize| best(&pattern, queries, back);
-        induction.push(stripe(1 + length..2 * length, length - 1)?);
-        previous.push(stripe(1..1 + 2 * length, 1)?);
+    let losses = losses(model, &sequences)?;
+    let mean = |copy: usize| {
+        let sum: f64 = losses.iter().flat_map(|losses| &losses[copy * length..][..length]).sum();
+        sum / (SEQUENCES * length) as f64
+    };
+    let (first_copy_loss, second_copy_loss) = (mean(0), mean(1));
+    let ids = Tensor::from_vec(sequences.concat(), (SEQUENCES, 1 + 2 * length), model.device())?;
+    let mut heads = Vec::new();
+    for (layer, pattern) in model.forward(&ids)?.patterns.iter().enumerate() {
+        heads.extend(head_scores(layer, pattern, length)?);
     }
-    let second_copy_loss = second_copy.to_dtype(DType::F64)?.to_scalar()?;
-    Ok(Some(Repeats { length, second_copy_loss, induction, previous }))
+    Ok(Some(Repeats { length, first_copy_loss, second_copy_loss, heads }))
 }
 
-/// The head of a pattern `[batch, heads, query, key]` with the most attention `back` positions before the query.
-pub(super) fn best(pattern: &Tensor, queries: std::ops::Range<usize>, back: usize) -> Result<Best> {
-    let count = queries.len() as f64;
-    let mut scores = Tensor::zeros(pattern.dim(1)?, DType::F64, &Device::Cpu)?;
-    for query in queries {
-        let seen = pattern.i((.., .., query, query - back))?.mean(0)?.to_dtype(DType::F64)?;
-        scores = (scores + seen)?;
-    }
-    let scores = (scores / count)?.to_vec1::<f64>()?;
-    let top = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-    Ok(top.map_or(Best { head: 0, score: 0. }, |(head, &score)| Best { head, score }))
-}
-
-/// Made-up people for one sentence, "Doctor Gigamuru went to the store because Doctor": who comes now?
-pub const NAME_PROMPTS: [(&str, &str); 10] = [
-    ("Doctor Gigamuru", STORE),
-    ("Professor Belatono", STORE),
-    ("Captain Ruvimeko", STORE),
-    ("Mister Tosadebi", STORE),
-    ("Miss Lopinara", STORE),
-    ("Lady Vazumote", STORE),
-    ("Sir Kibodule", STORE),
-    ("Mrs Nefagori", STORE),
-    ("Colonel Dameziku", STORE),
-    ("Doctor Sorulipa", STORE),
-];
-const STORE: &str = "went to the store because";
-
-/// The same people in sentences of their own, which is harder: after some of these a title stands well alone.
-pub const VARIED_NAME_PROMPTS: [(&str, &str); 10] = [
-    ("Doctor Gigamuru", "went to the store because"),
-    ("Professor Belatono", "was late for dinner, and so we waited for"),
-    ("Captain Ruvimeko", "had a letter in his hand. I asked"),
-    ("Mister Tosadebi", "came into the room, and every body looked at"),
-    ("Miss Lopinara", "was very happy to see her sister, but"),
-    ("Lady Vazumote", "walked to the house in the evening with"),
-    ("Sir Kibodule", "said that he was tired. My dear"),
-    ("Mrs Nefagori", "thought of nothing but the weather, and"),
-    ("Colonel Dameziku", "left the party early, because"),
-    ("Doctor Sorulipa", "read the book twice. Nobody likes a book as much as"),
-];
-
-/// The answer to a prompt such as [`NAME_PROMPTS`].
-#[derive(Clone, Debug, Serialize)]
-pub struct NameGuess {
-    /// What the model read.
-    pub prompt: String,
-    /// The first token of the name.
-    pub wanted: String,
-    /// Its probability.
-    pub probability: f64,
-    /// The most probable token.
-    pub top: String,
-}
-
-impl NameGuess {
-    /// Whether the name's first token is the top prediction.
-    pub fn right(&self) -> bool {
-        self.wanted == self.top
-    }
-}
-
-/// What the model predicts after each prompt: a title and name, the rest, and the title again.
-pub fn name_guesses(
-    model: &Model,
-    tokenizer: &Tokenizer,
-    prompts: &[(&str, &str)],
-) -> Result<Vec<NameGuess>> {
-    let mut guesses = Vec::with_capacity(prompts.len());
-    for (name, rest) in prompts {
-        let title = name.split(' ').next().unwrap_or(name);
-        let prompt = format!("{name} {rest} {title}");
-        let ids = prompt_ids(tokenizer, &prompt)?;
-        let named = prompt_ids(tokenizer, name)?;
-        let start = prompt_ids(tokenizer, title)?.len();
-        let Some(&wanted) = named.get(start) else { continue };
-        if ids.len() > model.config().max_position_embeddings {
-            continue;
-        }
-        let ids = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
-        let logits = model.forward(&ids)?.logits.i((0, ids.dim(1)? - 1))?.to_dtype(DType::F64)?;
-        let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?.to_vec1::<f64>()?;
-        let top =
-            probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(token, _)| token);
-        let token = |id: u32| tokenizer.decode(&[id], false).unwrap_or_default();
-        let probability = probabilities.get(wanted as usize).copied().unwrap_or(0.);
-        guesses.push(NameGuess { prompt, wanted: token(wanted), probability, top: token(top as u32) });
-    }
-    Ok(guesses)
+/// The heads of a pattern `[batch, heads, query, key]` of sequences `[BOS] r r`.
+pub(super) fn head_scores(layer: usize, pattern: &Tensor, length: usize) -> Result<Vec<HeadScore>> {
+    let (_, heads, queries, keys) = pattern.dims4()?;
+    let blocks = Blocks { start: 1, length, copies: 2 };
+    let rows = pattern.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let mean = |head: usize, score: Score| {
+        let of_head = rows.chunks(keys).enumerate().filter(|(row, _)| row / queries % heads == head);
+        let shares = of_head.filter_map(|(row, attention)| {
+            let query = row % queries;
+            share(score, &attention[..=query], query, blocks)
+        });
+        let (sum, count) = shares.fold((0., 0), |(sum, count), share| (sum + f64::from(share), count + 1));
+        sum / f64::from(count.max(1))
+    };
+    Ok((0..heads)
+        .map(|head| HeadScore {
+            layer,
+            head,
+            induction: mean(head, Score::Induction),
+            previous: mean(head, Score::Previous),
+            duplicate: mean(head, Score::Duplicate),
+        })
+        .collect())
 }

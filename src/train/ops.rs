@@ -1,12 +1,16 @@
 //! The three operations that training spends its time on, each fused with its gradient.
 //!
 //! Built from candle's elementary operations, a causal softmax, a rotary embedding and a cross-entropy touch
-//! every number a dozen times. Here each is one pass forwards and one pass backwards. All three work on the CPU in
-//! f32 (training) and f64 (the gradient checks of the tests).
+//! every number a dozen times. Here each is one pass forwards and one pass backwards, on the CPU in f32 (training) and
+//! f64 (the gradient checks of the tests). On other devices [`elementary`](super::elementary) stands in.
+
+use std::sync::Arc;
 
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, WithDType, bail,
 };
+
+use super::elementary;
 
 /// Attention of each query over the keys at or before it: `softmax(scale * scores)` along the last dimension.
 ///
@@ -16,14 +20,20 @@ pub fn causal_softmax(scores: &Tensor, scale: f64) -> Result<Tensor> {
     if queries != keys {
         bail!("a causal softmax needs as many queries as keys, not {queries} and {keys}");
     }
-    scores.contiguous()?.apply_op1(CausalSoftmax { scale })
+    match scores.device().is_cpu() {
+        true => scores.contiguous()?.apply_op1(CausalSoftmax { scale }),
+        false => elementary::causal_softmax(scores, scale),
+    }
 }
 
 /// Rotates each pair `(x[i], x[i + n/2])` of the last dimension by the angle of its position.
 ///
 /// `x` is `[.., T, n]`; `angles` has `T` rows of `n / 2` angles in radians. Llama's `rotate_half` layout.
 pub fn rotate(x: &Tensor, angles: &Angles) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Rotate { angles: angles.clone(), back: false })
+    match x.device().is_cpu() {
+        true => x.contiguous()?.apply_op1(Rotate { angles: angles.clone(), back: false }),
+        false => elementary::rotate(x, angles),
+    }
 }
 
 /// `-ln softmax(logits)[target]` of each row, in nats: `logits` `[N, vocab]`, `targets` `[N]` u32, result `[N]`.
@@ -32,13 +42,16 @@ pub fn token_losses(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     if targets.dims1()? != rows {
         bail!("{rows} rows of logits but {} targets", targets.dims1()?);
     }
-    logits.contiguous()?.apply_op2(targets, TokenLosses)
+    match logits.device().is_cpu() {
+        true => logits.contiguous()?.apply_op2(targets, TokenLosses),
+        false => elementary::token_losses(logits, targets),
+    }
 }
 
 /// Cosine and sine of every rotary angle, `[position][pair]`.
 #[derive(Clone)]
 pub struct Angles {
-    table: std::sync::Arc<Vec<(f64, f64)>>,
+    table: Arc<Vec<(f64, f64)>>,
     pairs: usize,
 }
 
@@ -52,7 +65,15 @@ impl Angles {
             .flat_map(|position| (0..pairs).map(move |pair| angle(position, pair)))
             .map(|angle| (angle.cos(), angle.sin()))
             .collect();
-        Self { table: std::sync::Arc::new(table), pairs }
+        Self { table: Arc::new(table), pairs }
+    }
+
+    /// Cosine and sine at the first `positions` positions, row after row of `size / 2` pairs.
+    pub fn first(&self, positions: usize, size: usize) -> Result<&[(f64, f64)]> {
+        match self.table.get(..positions * self.pairs) {
+            Some(table) if size == 2 * self.pairs => Ok(table),
+            _ => bail!("the rotary angles do not cover {positions} positions of {size} numbers"),
+        }
     }
 }
 
@@ -110,6 +131,23 @@ fn last_two(layout: &Layout) -> Result<(usize, usize)> {
     }
 }
 
+/// The loop that every operation is: each row of `width` numbers of `x` makes one of the result, which `fill` is given
+/// full of zeros with the number of the row. The result's rows have `shape`'s last dimension.
+fn by_rows<T: Real>(
+    x: &[T],
+    width: usize,
+    shape: &Shape,
+    mut fill: impl FnMut(usize, &[T], &mut [T]),
+) -> (CpuStorage, Shape) {
+    let rows = x.len() / width.max(1);
+    let mut out = vec![T::zero(); shape.elem_count()];
+    let made = (out.len() / rows.max(1)).max(1);
+    for (row, (x, out)) in x.chunks(width.max(1)).zip(out.chunks_mut(made)).enumerate() {
+        fill(row, x, out);
+    }
+    (T::wrap(out), shape.clone())
+}
+
 /// Subtracts the largest, exponentiates, writes to `out`; returns the largest and the sum.
 fn exponentials<T: Real>(row: &[T], scale: T, out: &mut [T]) -> (T, T) {
     let top = row.iter().fold(row[0], |top, &x| if x > top { x } else { top });
@@ -132,18 +170,11 @@ impl CustomOp1 for CausalSoftmax {
 
     fn cpu_fwd(&self, scores: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, keys) = last_two(layout)?;
-        by_type!(scores, T => {
-            let scores = numbers::<T>(scores, layout)?;
-            let mut pattern = vec![0 as T; scores.len()];
-            let squares = pattern.chunks_mut(keys * keys).zip(scores.chunks(keys * keys));
-            squares.for_each(|(pattern, scores)| {
-                for (query, (pattern, scores)) in pattern.chunks_mut(keys).zip(scores.chunks(keys)).enumerate() {
-                    let (_, sum) = exponentials(&scores[..=query], self.scale as T, pattern);
-                    pattern[..=query].iter_mut().for_each(|p| *p /= sum);
-                }
-            });
-            Ok((T::wrap(pattern), layout.shape().clone()))
-        })
+        by_type!(scores, T => Ok(by_rows::<T>(numbers(scores, layout)?, keys, layout.shape(), |row, scores, out| {
+            let seen = row % keys + 1;
+            let (_, sum) = exponentials(&scores[..seen], self.scale as T, out);
+            out[..seen].iter_mut().for_each(|p| *p /= sum);
+        })))
     }
 
     fn bwd(&self, _scores: &Tensor, pattern: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -170,20 +201,14 @@ impl CustomOp2 for CausalSoftmaxBack {
     ) -> Result<(CpuStorage, Shape)> {
         let (_, keys) = last_two(la)?;
         by_type!(a, T => {
-            let (pattern, grad) = (numbers::<T>(a, la)?, numbers::<T>(g, lg)?);
-            let mut out = vec![0 as T; pattern.len()];
-            let squares = out.chunks_mut(keys * keys).zip(pattern.chunks(keys * keys));
-            squares.zip(grad.chunks(keys * keys)).for_each(|((out, pattern), grad)| {
-                let rows = out.chunks_mut(keys).zip(pattern.chunks(keys)).zip(grad.chunks(keys));
-                for (query, ((out, pattern), grad)) in rows.enumerate() {
-                    let seen = pattern[..=query].iter().zip(grad);
-                    let mean: T = seen.clone().map(|(a, g)| a * g).sum();
-                    for (o, (a, g)) in out.iter_mut().zip(seen) {
-                        *o = self.scale as T * a * (g - mean);
-                    }
+            let grad = numbers::<T>(g, lg)?;
+            Ok(by_rows::<T>(numbers(a, la)?, keys, la.shape(), |row, pattern, out| {
+                let seen = pattern[..=row % keys].iter().zip(&grad[row * keys..]);
+                let mean: T = seen.clone().map(|(a, g)| a * g).sum();
+                for (o, (a, g)) in out.iter_mut().zip(seen) {
+                    *o = self.scale as T * a * (g - mean);
                 }
-            });
-            Ok((T::wrap(out), la.shape().clone()))
+            }))
         })
     }
 }
@@ -201,27 +226,17 @@ impl CustomOp1 for Rotate {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (positions, size) = last_two(layout)?;
-        let Angles { table, pairs } = &self.angles;
-        if size != 2 * pairs || positions * pairs > table.len() {
-            bail!("the rotary angles do not cover {positions} positions of {size} numbers");
-        }
+        let table = self.angles.first(positions, size)?;
+        let pairs = size / 2;
         let sign = if self.back { -1. } else { 1. };
-        by_type!(x, T => {
-            let x = numbers::<T>(x, layout)?;
-            let mut out = vec![0 as T; x.len()];
-            let sequences = out.chunks_mut(positions * size).zip(x.chunks(positions * size));
-            sequences.for_each(|(out, x)| {
-                let rows = out.chunks_mut(size).zip(x.chunks(size)).zip(table.chunks(*pairs));
-                for ((out, x), angles) in rows {
-                    for (pair, &(cos, sin)) in angles.iter().enumerate() {
-                        let (cos, sin) = (cos as T, (sign * sin) as T);
-                        out[pair] = x[pair] * cos - x[pair + pairs] * sin;
-                        out[pair + pairs] = x[pair + pairs] * cos + x[pair] * sin;
-                    }
-                }
-            });
-            Ok((T::wrap(out), layout.shape().clone()))
-        })
+        by_type!(x, T => Ok(by_rows::<T>(numbers(x, layout)?, size, layout.shape(), |row, x, out| {
+            let angles = &table[row % positions * pairs..][..pairs];
+            for (pair, &(cos, sin)) in angles.iter().enumerate() {
+                let (cos, sin) = (cos as T, (sign * sin) as T);
+                out[pair] = x[pair] * cos - x[pair + pairs] * sin;
+                out[pair + pairs] = x[pair + pairs] * cos + x[pair] * sin;
+            }
+        })))
     }
 
     fn bwd(&self, _x: &Tensor, _out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -245,17 +260,13 @@ impl CustomOp2 for TokenLosses {
         lt: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, vocab) = last_two(lx)?;
-        let targets = numbers::<u32>(t, lt)?;
-        check_targets(targets, vocab)?;
+        let targets = checked_targets(t, lt, vocab)?;
         by_type!(x, T => {
-            let logits = numbers::<T>(x, lx)?;
-            let loss = |(row, &target): (&[T], &u32)| {
-                let mut spare = vec![0 as T; vocab];
-                let (top, sum) = exponentials(row, 1., &mut spare);
-                sum.ln() + top - row[target as usize]
-            };
-            let losses = logits.chunks(vocab).zip(targets).map(loss).collect();
-            Ok((T::wrap(losses), Shape::from(rows)))
+            let mut spare = vec![0 as T; vocab];
+            Ok(by_rows::<T>(numbers(x, lx)?, vocab, &Shape::from(rows), |row, logits, loss| {
+                let (top, sum) = exponentials(logits, 1., &mut spare);
+                loss[0] = sum.ln() + top - logits[targets[row] as usize];
+            }))
         })
     }
 
@@ -289,26 +300,24 @@ impl CustomOp3 for TokenLossesBack {
         lg: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (_, vocab) = last_two(lx)?;
-        let targets = numbers::<u32>(t, lt)?;
-        check_targets(targets, vocab)?;
+        let targets = checked_targets(t, lt, vocab)?;
         by_type!(x, T => {
-            let (logits, grad) = (numbers::<T>(x, lx)?, numbers::<T>(g, lg)?);
-            let mut out = vec![0 as T; logits.len()];
-            let rows = out.chunks_mut(vocab).zip(logits.chunks(vocab)).zip(targets).zip(grad);
-            rows.for_each(|(((out, logits), &target), &grad)| {
+            let grad = numbers::<T>(g, lg)?;
+            Ok(by_rows::<T>(numbers(x, lx)?, vocab, lx.shape(), |row, logits, out| {
                 let (_, sum) = exponentials(logits, 1., out);
-                let share = grad / sum;
+                let share = grad[row] / sum;
                 out.iter_mut().for_each(|p| *p *= share);
-                out[target as usize] -= grad;
-            });
-            Ok((T::wrap(out), lx.shape().clone()))
+                out[targets[row] as usize] -= grad[row];
+            }))
         })
     }
 }
 
-fn check_targets(targets: &[u32], vocab: usize) -> Result<()> {
+/// The targets, all of which are in the vocabulary.
+fn checked_targets<'a>(storage: &'a CpuStorage, layout: &Layout, vocab: usize) -> Result<&'a [u32]> {
+    let targets = numbers::<u32>(storage, layout)?;
     match targets.iter().find(|&&target| target as usize >= vocab) {
         Some(target) => bail!("token {target} is outside the vocabulary of {vocab}"),
-        None => Ok(()),
+        None => Ok(targets),
     }
 }

@@ -88,6 +88,8 @@ const NO_NAMES: [&str; 36] = [
 pub struct Corpus {
     stretches: Vec<Vec<Piece>>,
     names: usize,
+    invents: bool,
+    fingerprint: u64,
 }
 
 /// A part of a stretch.
@@ -109,15 +111,13 @@ impl Corpus {
 
     /// The same from texts in memory.
     pub fn from_texts<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
-        let stretches: Vec<Vec<Piece>> = texts
-            .iter()
-            .flat_map(|text| stretches(&tidy(text.as_ref())))
-            .map(|stretch| vec![Piece::Plain(stretch)])
-            .collect();
+        let stretches: Vec<String> = texts.iter().flat_map(|text| stretches(&tidy(text.as_ref()))).collect();
+        let fingerprint = fingerprint(&stretches);
         if stretches.len() < 2 {
             bail!("the text has fewer than {} characters: give more of it with --text", 2 * STRETCH);
         }
-        Ok(Self { stretches, names: 0 })
+        let stretches = stretches.into_iter().map(|stretch| vec![Piece::Plain(stretch)]).collect();
+        Ok(Self { stretches, names: 0, invents: false, fingerprint })
     }
 
     /// Marks the names of the text, so that each stretch gets its own invented ones from here on.
@@ -127,6 +127,7 @@ impl Corpus {
             Piece::Name { .. } => None,
         }));
         self.names = names.len();
+        self.invents = true;
         for stretch in &mut self.stretches {
             *stretch = stretch
                 .drain(..)
@@ -144,6 +145,16 @@ impl Corpus {
         let places =
             self.stretches.iter().flatten().filter(|piece| matches!(piece, Piece::Name { .. })).count();
         (self.names, places)
+    }
+
+    /// Whether names are to be made up, were there any.
+    pub fn invents_names(&self) -> bool {
+        self.invents
+    }
+
+    /// A number that tells this text from another.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// Whether reading the text again gives new names.
@@ -166,6 +177,12 @@ impl Corpus {
         let stretches = self.stretches.iter().enumerate();
         stretches.filter(|(index, _)| wanted(*index)).map(|(_, stretch)| written(stretch, rng)).collect()
     }
+}
+
+/// The 64-bit FNV-1a hash of the stretches, each ended by a zero byte.
+fn fingerprint(stretches: &[String]) -> u64 {
+    let bytes = stretches.iter().flat_map(|stretch| stretch.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Writes a stretch out with fresh names: one invented name and one title for each name in it.

@@ -70,14 +70,12 @@ fn ids(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<Vec<u32>> {
     Ok(encoding.get_ids().to_vec())
 }
 
-/// Writes `tokenizer.json` into a snapshot.
-pub fn save(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
-    let path = folder.join("tokenizer.json");
-    tokenizer.save(&path, false).map_err(|error| anyhow!("cannot write {}: {error}", path.display()))
+/// The tokenizer as the text of a `tokenizer.json`.
+pub fn json(tokenizer: &Tokenizer) -> Result<String> {
+    tokenizer.to_string(false).map_err(|error| anyhow!("cannot write the tokenizer: {error}"))
 }
 
-/// Reads `tokenizer.json` of a snapshot.
-pub fn load(folder: &Path) -> Result<Tokenizer> {
-    let path = folder.join("tokenizer.json");
-    Tokenizer::from_file(&path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))
+/// Reads a `tokenizer.json`.
+pub fn load(path: &Path) -> Result<Tokenizer> {
+    Tokenizer::from_file(path).map_err(|error| anyhow!("cannot read {}: {error}", path.display()))
 }
