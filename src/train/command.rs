@@ -1,7 +1,7 @@
 //! `attnscope train`: trains a small model on text files and writes snapshots.
 
 use std::{
-    io::{Write as _, stdout},
+    io::{Write as _, stderr, stdout},
     ops::ControlFlow,
     path::PathBuf,
     process::ExitCode,
@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Result;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
 };
 
@@ -41,8 +41,8 @@ const INTERRUPTED: u8 = 130;
 ///
 /// The folder of a run holds the snapshots, log.jsonl with a JSON object for each (losses, repeat gain, in-context
 /// learning, every head's scores), and state/, from which the same command goes on after it was interrupted or killed:
-/// it ends with the same weights, bit for bit on the CPU, as if it had never stopped. Ctrl-C stores the state first;
-/// a second Ctrl-C does not wait.
+/// it ends with the same weights, bit for bit on the CPU, as if it had never stopped. Ctrl-C, SIGTERM and a
+/// terminal that hangs up have the state stored first; a second Ctrl-C does not wait.
 #[derive(clap::Args, Clone, Debug)]
 pub struct TrainArgs {
     /// Plain text files to train on, in UTF-8
@@ -164,7 +164,9 @@ pub fn run(args: &TrainArgs, device: DeviceChoice, quiet: bool) -> Result<ExitCo
     display.clear();
     let trained = trained?;
     if trained.step < settings.steps {
-        eprintln!(
+        // The terminal may be gone, and what it would show is stored.
+        let _ = writeln!(
+            stderr(),
             "attnscope: interrupted after step {} of {}, which is stored in {}: the same command goes on from there",
             trained.step,
             settings.steps,
@@ -178,10 +180,10 @@ pub fn run(args: &TrainArgs, device: DeviceChoice, quiet: bool) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// A flag that SIGINT and SIGTERM raise; a second signal ends the program at once.
+/// A flag that SIGINT, SIGTERM and the hangup of a terminal raise; a second signal ends the program at once.
 fn watch_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         // In this order: the first signal must not yet find the flag raised.
         flag::register_conditional_shutdown(signal, INTERRUPTED.into(), stop.clone())?;
         flag::register(signal, stop.clone())?;

@@ -41,6 +41,10 @@ pub struct Config {
     pub tie_word_embeddings: bool,
     /// The token that starts every sequence.
     pub bos_token_id: u32,
+    /// With MLPs BOS again, which no text holds: a Llama's own default would end what is generated at some token. Absent
+    /// without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eos_token_id: Option<u32>,
     /// The type that the weights are stored in.
     pub torch_dtype: String,
 }
@@ -74,8 +78,20 @@ impl Config {
             rms_norm_eps: 1e-5,
             tie_word_embeddings: false,
             bos_token_id: super::vocabulary::BOS_ID,
+            eos_token_id: None,
             torch_dtype: "float16".into(),
         })
+    }
+
+    /// Numbers in all weights together; a floating-point number, which no size makes overflow.
+    pub fn parameters(&self) -> f64 {
+        let [vocab, width, heads] =
+            [self.vocab_size, self.hidden_size, self.num_attention_heads].map(|size| size as f64);
+        let mlp = self.intermediate_size.map_or(0., |inner| 3. * inner as f64 * width + width);
+        let smear = if self.smeared_keys { heads } else { 0. };
+        2. * vocab * width
+            + width
+            + self.num_hidden_layers as f64 * (width + 4. * width * width + mlp + smear)
     }
 
     /// The same with a gated MLP of `multiple` times the width in every layer: a Llama.
@@ -96,6 +112,7 @@ impl Config {
             architectures: vec!["LlamaForCausalLM".into()],
             intermediate_size: Some(inner as usize),
             hidden_act: Some("silu".into()),
+            eos_token_id: Some(self.bos_token_id),
             ..self
         })
     }

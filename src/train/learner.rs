@@ -2,11 +2,12 @@
 //!
 //! AdamW is written out here and not taken from candle because its two moments have to be stored with a run.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use rayon::prelude::*;
 
-use super::{data::Batch, model::Model, ops::token_losses};
+use super::{config::Config, data::Batch, model::Model, ops::token_losses};
+use crate::{memory, text::size};
 
 /// The gradient's longest norm over all weights.
 const LONGEST_GRADIENT: f64 = 1.;
@@ -18,6 +19,33 @@ const BETAS: (f64, f64) = (0.9, 0.99);
 const EPSILON: f64 = 1e-8;
 /// Share of a weight that goes at learning rate 1.
 const WEIGHT_DECAY: f64 = 0.01;
+
+/// Refuses sizes that training cannot have in memory that is free, where the machine tells: weights, moments, the
+/// gradients of every part of a batch, and for each core what a part leaves for its way back.
+pub fn check_memory(config: &Config, batch: usize) -> Result<()> {
+    let [context, vocab, width, heads, layers, inner] = [
+        config.max_position_embeddings,
+        config.vocab_size,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.num_hidden_layers,
+        config.intermediate_size.unwrap_or(0),
+    ]
+    .map(|size| size as f64);
+    let parts = batch.div_ceil(PART);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(parts);
+    let sequence = context * (3. * vocab + layers * (20. * width + 3. * heads * context + 5. * inner));
+    let numbers = config.parameters() * (4 + parts) as f64 + (cores * batch.min(PART)) as f64 * sequence;
+    let needed = (4. * numbers) as u64;
+    if let Some(free) = memory::available().filter(|&free| free < needed) {
+        bail!(
+            "training takes about {} of memory and {} are free: make --width, --vocab, --context or --batch smaller",
+            size(needed),
+            size(free)
+        );
+    }
+    Ok(())
+}
 
 /// The optimiser and the threads that work for it.
 pub struct Learner {
@@ -71,11 +99,11 @@ impl Learner {
             let share = part.len() as f64 / sequences.len() as f64;
             let loss = (mean_loss(model, &Batch::new(part, model.device())?)? * share)?;
             let gradients = loss.backward()?;
-            Ok((loss.to_dtype(DType::F64)?.to_scalar()?, gradients))
+            Ok((number(&loss)?, gradients))
         };
-        let size = if model.device().is_cpu() { PART } else { sequences.len() };
+        let together = if model.device().is_cpu() { PART } else { sequences.len() };
         let parts: Vec<(f64, GradStore)> =
-            self.pool.install(|| sequences.par_chunks(size).map(part).collect::<Result<_>>())?;
+            self.pool.install(|| sequences.par_chunks(together).map(part).collect::<Result<_>>())?;
         let sum = |(name, var): &(String, Var)| -> Result<Tensor> {
             let mut shares = parts.iter().filter_map(|(_, gradients)| gradients.get(var));
             let first = shares.next().with_context(|| format!("{name} has no gradient"))?.clone();
@@ -96,10 +124,14 @@ pub fn mean_loss(model: &Model, batch: &Batch) -> Result<Tensor> {
 fn shortening(gradients: &[Tensor]) -> Result<f64> {
     let mut square = 0.;
     for gradient in gradients {
-        square +=
-            gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_scalar::<f64>()?;
+        square += number(&gradient.sqr()?.sum_all()?)?;
     }
     Ok((LONGEST_GRADIENT / square.sqrt()).min(1.))
+}
+
+/// The one number of a tensor. Not every accelerator knows f64.
+fn number(tensor: &Tensor) -> Result<f64> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// What a moment that began at zero is multiplied by after so many steps.

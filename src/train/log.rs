@@ -18,6 +18,8 @@ use super::{
 /// One line.
 #[derive(Serialize)]
 struct Line<'a> {
+    /// Always 1: what the keys mean.
+    schema_version: u32,
     /// Steps done.
     step: usize,
     /// Tokens shown.
@@ -44,6 +46,7 @@ struct Line<'a> {
 pub fn append(path: &Path, report: &Report) -> Result<()> {
     let repeats = report.repeats.last().context("nothing was measured on repeats")?;
     let line = Line {
+        schema_version: 1,
         step: report.step,
         tokens: report.tokens,
         train_loss: report.train_loss,

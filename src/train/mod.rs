@@ -11,7 +11,7 @@
 pub mod command;
 pub mod config;
 pub mod data;
-mod elementary;
+pub mod elementary;
 pub mod eval;
 mod files;
 pub mod learner;
@@ -89,7 +89,10 @@ pub fn train(
     mut tell: impl FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Outcome> {
     let config = settings.check()?;
-    let state = State::open(out, &identity(settings, corpus, device)?)?;
+    if device.is_cpu() {
+        learner::check_memory(&config, settings.batch)?;
+    }
+    let mut state = State::open(out, &identity(settings, corpus, device)?)?;
     let saved = state.load(device)?;
     // The draws are the same for a run that goes on, and of what they make, it takes what it has stored.
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
@@ -111,6 +114,8 @@ pub fn train(
         Some(saved) => (saved.restore(&model)?, saved.progress),
         None => (Learner::new(&model)?, Progress::start(source.place())),
     };
+    // Only a run that can work leaves something.
+    state.begin(&tokenizer)?;
     let stored = saved.map(|saved| saved.progress.step);
     snapshots.cut_log(stored)?;
     let gaps = stored.map_or_else(Vec::new, |step| snapshots.gaps(step));
@@ -203,19 +208,15 @@ fn identity(settings: &Settings, corpus: &Corpus, device: &Device) -> Result<Map
     Ok(all)
 }
 
-/// The vocabulary: the one stored with the run, that of the snapshot to go on from, or learnt from the text and stored.
+/// The vocabulary: the one stored with the run, that of the snapshot to go on from, or learnt from the text.
 fn tokenizer(settings: &Settings, corpus: &Corpus, state: &State, rng: &mut ChaCha8Rng) -> Result<Tokenizer> {
-    let path = state.tokenizer();
+    // Drawn for a run that goes on too, whose later draws are then the same.
     let text = settings.from.is_none().then(|| corpus.training(rng));
-    if path.exists() {
-        return vocabulary::load(&path);
+    match (&settings.from, text) {
+        _ if state.has_begun() => vocabulary::load(&state.tokenizer()),
+        (Some(folder), _) => vocabulary::load(&folder.join("tokenizer.json")),
+        (None, text) => vocabulary::learn(text.iter().flatten().map(String::as_str), settings.vocab),
     }
-    let tokenizer = match (&settings.from, &text) {
-        (Some(folder), _) => vocabulary::load(&folder.join("tokenizer.json"))?,
-        (None, text) => vocabulary::learn(text.iter().flatten().map(String::as_str), settings.vocab)?,
-    };
-    files::write_whole(&path, vocabulary::json(&tokenizer)?.as_bytes())?;
-    Ok(tokenizer)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Built from candle's elementary operations, a causal softmax, a rotary embedding and a cross-entropy touch
 //! every number a dozen times. Here each is one pass forwards and one pass backwards, on the CPU in f32 (training) and
-//! f64 (the gradient checks of the tests). On other devices [`elementary`](super::elementary) stands in.
+//! f64 (the gradient checks of the tests). On other devices [`elementary`] stands in.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write as _, stderr},
     time::{Duration, Instant},
 };
 
@@ -76,7 +76,8 @@ impl Display {
     /// Prints a line above the bar.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| eprintln!("{text}"));
+            // A terminal that is gone is no reason to stop.
+            let _ = self.bar.suspend(|| writeln!(stderr(), "{text}"));
         }
     }
 

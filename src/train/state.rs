@@ -10,7 +10,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs::{self, File, TryLockError},
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -20,12 +20,14 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokenizers::Tokenizer;
 
 use super::{
     data::Place,
     files::{create_folder, write_whole},
     learner::Learner,
     model::Model,
+    vocabulary,
 };
 
 /// Where a run stands, besides its weights and moments.
@@ -74,29 +76,60 @@ pub struct Saved {
 /// The folder `state` of a run.
 pub struct State {
     folder: PathBuf,
+    /// The settings of this run, as they are stored.
+    settings: String,
+    /// Held while this process works on the run.
+    lock: Option<File>,
 }
 
 impl State {
-    /// That of the run in `out`, whose settings must be those that it began with.
+    /// That of the run in `out`, whose settings must be those that it began with. Nothing is written yet.
     pub fn open(out: &Path, settings: &Map<String, Value>) -> Result<Self> {
-        let state = Self { folder: out.join("state") };
-        create_folder(&state.folder)?;
-        let path = state.folder.join("settings.json");
-        let text = serde_json::to_string_pretty(settings)? + "\n";
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                refuse_foreign(out)?;
-                write_whole(&path, text.as_bytes())?;
-            }
-            stored => {
-                let stored = stored.with_context(|| format!("cannot read {}", path.display()))?;
-                let stored: Map<String, Value> =
-                    serde_json::from_str(&stored).with_context(|| damaged(&path))?;
-                // Read back as the others were, so that a number is the same number.
-                compare(out, &stored, &serde_json::from_str(&text)?)?;
-            }
+        let settings = serde_json::to_string_pretty(settings)? + "\n";
+        let mut state = Self { folder: out.join("state"), settings, lock: None };
+        if state.has_begun() {
+            let path = state.settings();
+            let stored =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let stored = serde_json::from_str(&stored).with_context(|| damaged(&path))?;
+            // Read back as the others were, so that a number is the same number.
+            compare(out, &stored, &serde_json::from_str(&state.settings)?)?;
+            state.lock()?;
+        } else {
+            refuse_foreign(out)?;
         }
         Ok(state)
+    }
+
+    /// Stores the settings and the vocabulary of a run that can begin.
+    pub fn begin(&mut self, tokenizer: &Tokenizer) -> Result<()> {
+        if !self.has_begun() {
+            create_folder(&self.folder)?;
+            write_whole(&self.tokenizer(), vocabulary::json(tokenizer)?.as_bytes())?;
+            write_whole(&self.settings(), self.settings.as_bytes())?;
+            self.lock()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps other processes from working on the same run. Where the file system knows no locks, nothing does.
+    fn lock(&mut self) -> Result<()> {
+        let path = self.settings();
+        let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            bail!("another attnscope trains in {}: wait for it, or stop it", self.folder.display());
+        }
+        self.lock = Some(file);
+        Ok(())
+    }
+
+    /// Whether the run has settings and vocabulary.
+    pub fn has_begun(&self) -> bool {
+        self.settings().exists()
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.join("settings.json")
     }
 
     /// Where the vocabulary is.
@@ -110,6 +143,9 @@ impl State {
 
     /// The state that was stored last; none where the run has only begun.
     pub fn load(&self, device: &Device) -> Result<Option<Saved>> {
+        if !self.has_begun() {
+            return Ok(None);
+        }
         let path = self.path();
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -174,6 +210,7 @@ fn damaged(path: &Path) -> String {
 
 /// Refuses a folder with snapshots that are of no run that could go on.
 fn refuse_foreign(out: &Path) -> Result<()> {
+    ensure!(!out.exists() || out.is_dir(), "{} is no folder: give --out the name of one", out.display());
     let Ok(entries) = fs::read_dir(out) else { return Ok(()) };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with("step-") {

@@ -113,6 +113,20 @@ fn a_run_goes_on_with_its_settings_only() {
 }
 
 #[test]
+fn a_run_is_worked_on_once_at_a_time() {
+    let folder = tempdir().unwrap();
+    let mut error = String::new();
+    train(&small(), &corpus(), folder.path(), &Device::Cpu, |event| {
+        if let Event::Step { step: 1, .. } = event {
+            error = complaint(&small(), folder.path());
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(error.contains("another attnscope trains in"), "{error}");
+}
+
+#[test]
 fn damage_is_named_and_what_is_good_is_kept() {
     let folder = tempdir().unwrap();
     let out = folder.path();
@@ -223,25 +237,27 @@ fn weights_beyond_f16_are_refused() {
 }
 
 #[test]
-fn settings_that_cannot_work_say_why() {
+fn settings_that_cannot_work_say_why_and_leave_nothing() {
+    let folder = tempdir().unwrap();
     for (settings, says) in [
         (Settings { vocab: 60_000, ..small() }, "lower --vocab"),
         (Settings { vocab: 10, ..small() }, "--vocab 10 is too small"),
         (Settings { width: 15, ..small() }, "--width 15"),
+        (Settings { width: 1 << 40, ..small() }, "of memory"),
         (Settings { heads: 0, ..small() }, "--heads"),
         (Settings { steps: 0, ..small() }, "--steps 0"),
         (Settings { batch: 0, ..small() }, "--batch 0"),
         (Settings { save_every: 0, ..small() }, "--save-every 0"),
         (Settings { context: 5, ..small() }, "--context 5"),
-        (Settings { context: 100_000, ..small() }, "--context 100000"),
+        (Settings { context: 1_500, ..small() }, "--context 1500"),
         (Settings { learning_rate: 0., ..small() }, "--lr"),
         (Settings { repeat_share: 1.5, ..small() }, "--repeat-share 1.5"),
         (Settings { mlp: Some(-1.), ..small() }, "--mlp -1"),
         (Settings { mlp: Some(4.), layers: 0, ..small() }, "--mlp needs layers"),
         (Settings { smeared_keys: true, layers: 0, ..small() }, "--smeared-keys needs layers"),
     ] {
-        let folder = tempdir().unwrap();
         let error = complaint(&settings, folder.path());
         assert!(error.contains(says), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{says}");
     }
 }
