@@ -28,22 +28,26 @@ use crate::{memory, model::place::DeviceChoice};
 /// Exit code of a run that was interrupted.
 const INTERRUPTED: u8 = 130;
 
+/// What `--help` says below the options.
+const MORE_HELP: &str = "\
+The model is a decoder with rotary positions, RMS norm before each layer and at the end, and a read-out of its own; \
+without layers it is the bigram table. A snapshot is an ordinary checkpoint folder (config.json, model.safetensors in \
+f16, tokenizer.json): with --mlp a Llama, which Python's transformers opens, without of attnscope's own kind attn-only. \
+The optimiser is AdamW (0.9, 0.99) with weight decay 0.01 and gradients of norm 1 at most.
+
+The text: the lines of a paragraph are joined by spaces, a line break and a space stand between paragraphs, and files \
+follow one another. It is cut into stretches of about 1,500 characters; every twentieth is kept from training for the \
+held-out loss. A byte-level BPE vocabulary is learnt from the rest, with a space before the first word. Every sequence \
+is BOS and a window of text, or one of the kinds that --repeat-steps, --block-share and --repeat-share ask for.
+
+The folder of a run holds the snapshots step-NNNNNN, log.jsonl with a JSON object for each (losses, repeat gain, \
+in-context learning, every head's scores), and state/. A run that was interrupted or killed goes on when the same \
+command is run again: it ends with the same weights, bit for bit on the CPU, as if it had never stopped. Ctrl-C, SIGTERM \
+and a terminal that hangs up have the state stored first; a second Ctrl-C does not wait.";
+
 /// Trains one of the papers' small models on text, with snapshots that `timeline` reads.
-///
-/// The model is a decoder with rotary positions, RMS norm before each layer and at the end, and a read-out of its own;
-/// without layers it is the bigram table. A snapshot is an ordinary checkpoint folder (config.json, model.safetensors in
-/// f16, tokenizer.json): with --mlp a Llama, which Python's transformers opens, without of attnscope's own kind attn-only.
-///
-/// The text: the lines of a paragraph are joined by spaces, paragraphs by a line break and a space, files follow one
-/// another. It is cut into stretches of about 1,500 characters; every twentieth is kept from training for the held-out
-/// loss. A byte-level BPE vocabulary is learnt from the rest. Every sequence is BOS and a window of text, or one of the
-/// kinds that --repeat-steps, --block-share and --repeat-share ask for.
-///
-/// The folder of a run holds the snapshots, log.jsonl with a JSON object for each (losses, repeat gain, in-context
-/// learning, every head's scores), and state/, from which the same command goes on after it was interrupted or killed:
-/// it ends with the same weights, bit for bit on the CPU, as if it had never stopped. Ctrl-C, SIGTERM and a
-/// terminal that hangs up have the state stored first; a second Ctrl-C does not wait.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_long_help = MORE_HELP)]
 pub struct TrainArgs {
     /// Plain text files to train on, in UTF-8
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
