@@ -1,6 +1,7 @@
 //! Quantities computed from a model and its traces; each is one function with its formula and source.
 
 pub mod benchmark;
+pub mod circuits;
 pub mod explain;
 pub mod loss;
 pub mod map;

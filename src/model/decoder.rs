@@ -58,10 +58,14 @@ pub struct Decoder {
     pub spec: Arc<Spec>,
     /// Where it runs.
     pub device: Device,
-    pub(super) embedding: Linear,
-    pub(super) positions: Option<Linear>,
-    pub(super) layers: Vec<LayerWeights>,
-    pub(super) norm: NormWeights,
+    /// Token embedding, `[vocabulary, width]`.
+    pub embedding: Linear,
+    /// Learned positions, `[context, width]`, where the family has them.
+    pub positions: Option<Linear>,
+    /// The weights of each layer.
+    pub layers: Vec<LayerWeights>,
+    /// The last normalisation.
+    pub norm: NormWeights,
     pub(super) unembedding: Option<Linear>,
 }
 
@@ -293,8 +297,17 @@ impl Decoder {
         weights.down.forward(&inner)
     }
 
+    /// What the first layer's MLP makes of embeddings that no attention has changed, `[rows, width]`; `None` where there
+    /// is none.
+    pub fn first_mlp(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        match (&self.layers[0].mlp, &self.spec.mlp) {
+            (Some(weights), Some(mlp)) => self.mlp(x, weights, mlp).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Normalises each row of `[rows, width]`.
-    pub(super) fn normalise(&self, x: &Tensor, weights: &NormWeights) -> Result<Tensor> {
+    pub fn normalise(&self, x: &Tensor, weights: &NormWeights) -> Result<Tensor> {
         let x = x.contiguous()?;
         Ok(match self.spec.norm.kind {
             NormKind::Rms => candle_nn::ops::rms_norm(&x, &weights.gain, self.spec.norm.epsilon)?,
@@ -311,6 +324,12 @@ impl Decoder {
         let positions: Vec<f32> = (start..start + tokens).map(|position| position as f32).collect();
         let angles = Tensor::from_vec(positions, (tokens, 1), &Device::Cpu)?.broadcast_mul(&frequencies)?;
         Ok(Some((angles.cos()?.to_device(&self.device)?, angles.sin()?.to_device(&self.device)?)))
+    }
+
+    /// Queries or keys of positions `0..tokens`, `[sequences, heads, tokens, head_size]`, as positions turn them: rotated
+    /// in rotary models, else as they are.
+    pub fn rotated(&self, x: &Tensor) -> Result<Tensor> {
+        self.rotate(x, self.angles(0, x.dim(2)?)?.as_ref())
     }
 
     /// Rotates queries or keys, `[sequences, heads, tokens, head_size]`.
@@ -362,7 +381,7 @@ impl Decoder {
     }
 
     /// The matrix that turns the residual stream into logits.
-    pub(super) fn unembedding(&self) -> &Linear {
+    pub fn unembedding(&self) -> &Linear {
         self.unembedding.as_ref().unwrap_or(&self.embedding)
     }
 

@@ -194,6 +194,17 @@ fn reduce(numbers: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32
     rest.iter().chain(&lanes).fold(start, |total, &number| combine(total, number))
 }
 
+/// The largest number of each row of `columns`.
+pub fn row_maxima(numbers: &[f32], columns: usize) -> Vec<f32> {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let larger = |a: f32, b: f32| if b > a { b } else { a };
+            numbers.chunks_exact(columns).map(|row| reduce(row, f32::NEG_INFINITY, larger)).collect()
+        },
+    )
+}
+
 /// Softmax in place over the visible keys of each row: row `r` sees `first + r + 1` keys, the others become 0.
 pub fn causal_softmax(scores: &mut [f32], keys: usize, first: usize) {
     pulp::Arch::new().dispatch(

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import blocks
+import circuits
 import models
 import pickles
 import smeared
@@ -20,13 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def main():
-    for name in [*models.CASES, smeared.NAME, "gguf", "pickle"]:
+    for name in [*models.CASES, "attn-only", smeared.NAME, "gguf", "pickle"]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
     (ROOT / "pickle").mkdir()
     models.write(ROOT)
     pickles.write(ROOT / "pickle")
     smeared.write(ROOT)
+    circuits.write(ROOT)
     blocks.write(ROOT / "gguf")
     vocabularies.write(ROOT / "gguf")
     size = sum(file.stat().st_size for file in ROOT.rglob("*") if file.is_file())

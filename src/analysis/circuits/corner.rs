@@ -1,0 +1,73 @@
+//! The corner plot: heads that look for copies of their own token (QK) and copy what they find (OV) are induction heads.
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::{
+    factors::{Factors, Layer},
+    spectrum::{self, Ends},
+};
+use crate::{
+    head::Head,
+    model::decoder::{Control, Decoder},
+};
+
+/// A head in the plot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// The head, of the second layer or a later one.
+    pub head: Head,
+    /// The strongest previous-token head of an earlier layer, through which `matching` goes.
+    pub through: Head,
+    /// Positivity of the QK circuit through that head, [`spectrum::qk_spectrum`], -1 to 1.
+    pub matching: f64,
+    /// Positivity of the OV circuit, [`spectrum::ov_spectrum`], -1 to 1.
+    pub copying: f64,
+    /// Trace of the QK circuit through all earlier heads, each weighed with its previous-token score, over the number of
+    /// tokens (Olsson et al. 2022, "Trace of QK eigenvalues"): `sum_e p_e tr(W_K W_OV^e W_E W_E^T W_Q^T) / vocabulary`.
+    pub trace: f64,
+}
+
+/// Every head of the layers after the first (Elhage et al. 2021, "Two-layer attention-only transformers").
+///
+/// `previous` is the previous-token score of every head, `[layer * heads + head]`. Both sides of the QK circuits begin with
+/// what later layers read for an embedding.
+pub fn corner(decoder: &Decoder, ends: &Ends, previous: &[f32], control: &Control<'_>) -> Result<Vec<Point>> {
+    let spec = &decoder.spec;
+    let meeting = ends.at(1);
+    let gram = meeting.embedding.to_dtype(DType::F32)?;
+    // `sum_e p_e W_OV^e W_E W_E^T` over the heads of earlier layers.
+    let mut moved = Tensor::zeros((spec.width, spec.width), DType::F32, &Device::Cpu)?;
+    let mut strongest: Option<(f32, Head, Factors)> = None;
+    let mut points = Vec::new();
+    for index in 0..spec.layers {
+        control.check()?;
+        (control.progress)(index, spec.layers);
+        let layer = Layer::of(decoder, index)?;
+        if let Some((_, through, earlier)) = &strongest {
+            let point = |head| -> Result<Point> {
+                let factors = layer.head(head)?;
+                let trace = factors.key.matmul(&moved)?.mul(&factors.query)?.to_dtype(DType::F64)?;
+                Ok(Point {
+                    head: Head::new(index, head),
+                    through: *through,
+                    matching: spectrum::qk_spectrum(&factors, earlier, meeting)?.positivity(),
+                    copying: spectrum::ov_spectrum(&factors, ends.at(index))?.positivity(),
+                    trace: trace.sum_all()?.to_scalar::<f64>()? / spec.vocabulary as f64,
+                })
+            };
+            points.extend((0..spec.heads).into_par_iter().map(point).collect::<Result<Vec<_>>>()?);
+        }
+        for head in 0..spec.heads {
+            let score = previous[index * spec.heads + head];
+            let factors = layer.head(head)?;
+            let written = (&factors.output * f64::from(score))?;
+            moved = (moved + written.matmul(&factors.value.matmul(&gram)?)?)?;
+            if strongest.as_ref().is_none_or(|(most, ..)| score > *most) {
+                strongest = Some((score, Head::new(index, head), factors));
+            }
+        }
+    }
+    Ok(points)
+}

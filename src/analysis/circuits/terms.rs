@@ -1,0 +1,133 @@
+//! Term importance: how much of a prompt's prediction the direct path, single heads and chains of heads each explain.
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
+
+use super::factors;
+use crate::{
+    head::Head,
+    model::{
+        decoder::{Control, Decoder, NormWeights},
+        trace::Trace,
+    },
+};
+
+/// Mean losses over a prompt, nats per token, with some terms of the path expansion alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// The loss of guessing at random, `ln(vocabulary)`.
+    pub uniform: f64,
+    /// The loss with terms up to order `n`, `[0..=layers]`: the direct path, then single heads, then chains of two and so
+    /// on; the last one is the model's.
+    pub losses: Vec<f64>,
+    /// The loss of the direct path with the single heads of one layer, by layer.
+    pub alone: Vec<f64>,
+    /// The loss of the direct path with the single heads of all layers but one, by layer.
+    pub without: Vec<f64>,
+}
+
+impl Terms {
+    /// By how much the terms of an order lower the loss that all lower orders leave, nats per token.
+    pub fn reduction(&self, order: usize) -> f64 {
+        let before = if order == 0 { self.uniform } else { self.losses[order - 1] };
+        before - self.losses[order]
+    }
+}
+
+/// The importance of the path expansion's terms by order, with the patterns of the whole model (Elhage et al. 2021,
+/// "Term importance analysis").
+///
+/// Patterns are frozen as the full pass made them. Pass 0 adds nothing of any head and keeps what each layer's heads would
+/// have written; pass `n` adds what pass `n - 1` kept. The divisors of the normalisations are frozen too, which makes
+/// every term linear: as many passes as there are layers give the model back. Biases count to the heads of their layer.
+///
+/// # Errors
+/// When the model has MLPs, whose paths are not linear, or the prompt has no token to predict.
+pub fn terms(decoder: &Decoder, trace: &Trace, control: &Control<'_>) -> Result<Terms> {
+    if decoder.spec.mlp.is_some() {
+        bail!("--what terms needs an attention-only model: through MLPs, paths are no sum of terms");
+    }
+    if trace.len() < 2 {
+        bail!("--what terms predicts each token from those before it: give a prompt of two tokens or more");
+    }
+    let layers = decoder.spec.layers;
+    let frozen = Frozen::of(decoder, trace)?;
+    let mut kept: Vec<Tensor> =
+        (0..layers).map(|_| frozen.embedding.zeros_like()).collect::<candle_core::Result<_>>()?;
+    let mut terms = Terms {
+        uniform: (decoder.spec.vocabulary as f64).ln(),
+        losses: Vec::new(),
+        alone: Vec::new(),
+        without: Vec::new(),
+    };
+    for order in 0..=layers {
+        control.check()?;
+        (control.progress)(order, layers + 1);
+        let mut x = frozen.embedding.clone();
+        let mut written = Vec::with_capacity(layers);
+        for (layer, kept) in kept.iter().enumerate() {
+            written.push(frozen.heads(layer, &x)?);
+            x = (x + kept)?;
+        }
+        terms.losses.push(frozen.loss(&x)?);
+        if order == 0 {
+            let singles = written.iter().try_fold(frozen.embedding.clone(), |sum, layer| sum + layer)?;
+            for layer in &written {
+                terms.alone.push(frozen.loss(&(&frozen.embedding + layer)?)?);
+                terms.without.push(frozen.loss(&(&singles - layer)?)?);
+            }
+        }
+        kept = written;
+    }
+    Ok(terms)
+}
+
+/// A pass whose patterns and divisors stay.
+struct Frozen<'a> {
+    decoder: &'a Decoder,
+    trace: &'a Trace,
+    /// Embeddings and positions, `[tokens, width]`.
+    embedding: Tensor,
+    /// The normalisations' divisors at the layers and at the end, `[tokens, 1]`.
+    divisors: Vec<Tensor>,
+}
+
+impl<'a> Frozen<'a> {
+    fn of(decoder: &'a Decoder, trace: &'a Trace) -> Result<Self> {
+        let residuals = trace.layers.iter().map(|layer| &layer.residual).chain([&trace.last]);
+        let divisors = residuals.map(|x| factors::divisors(decoder, &x.view()?)).collect::<Result<_>>()?;
+        Ok(Self { decoder, trace, embedding: trace.layers[0].residual.view()?.copy()?, divisors })
+    }
+
+    fn normalise(&self, x: &Tensor, norm: &NormWeights, at: usize) -> Result<Tensor> {
+        let scaled = factors::centred(self.decoder, x)?.broadcast_div(&self.divisors[at])?;
+        Ok(scaled.broadcast_mul(&norm.gain)?.broadcast_add(&norm.bias)?)
+    }
+
+    /// What the heads of a layer write when they read `x`, `[tokens, width]`.
+    fn heads(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
+        let (spec, weights) = (&self.decoder.spec, &self.decoder.layers[layer]);
+        let tokens = self.trace.len();
+        let values = weights.value.forward(&self.normalise(x, &weights.norm, layer)?)?;
+        let mixed = |head: usize| -> Result<Tensor> {
+            let pattern = self.trace.matrix(Head::new(layer, head))?;
+            let pattern = Tensor::from_vec(pattern, (tokens, tokens), &Device::Cpu)?.to_device(x.device())?;
+            let values = values.narrow(1, head / spec.group() * spec.head_size, spec.head_size)?;
+            Ok(pattern.matmul(&values.contiguous()?)?)
+        };
+        let mixed = (0..spec.heads).map(mixed).collect::<Result<Vec<_>>>()?;
+        weights.output.forward(&Tensor::cat(&mixed, 1)?)
+    }
+
+    /// The mean loss of predicting each token from the one before, nats.
+    fn loss(&self, x: &Tensor) -> Result<f64> {
+        let last = self.decoder.spec.layers;
+        let normed = self.normalise(x, &self.decoder.norm, last)?;
+        let predicting = self.trace.len() - 1;
+        let logits = self.decoder.unembedding().product(&normed.narrow(0, 0, predicting)?.contiguous()?)?;
+        let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        let targets = Tensor::new(&self.trace.ids[1..], &Device::Cpu)?.unsqueeze(1)?;
+        let chosen = logits.gather(&targets, 1)?.squeeze(1)?;
+        Ok((logits.log_sum_exp(1)? - chosen)?.mean_all()?.to_scalar::<f64>()?)
+    }
+}
