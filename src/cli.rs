@@ -21,6 +21,10 @@ use crate::{
     train::command::TrainArgs,
 };
 
+pub mod circuits;
+
+use circuits::CircuitsArgs;
+
 const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
 const MODEL_LONG_HELP: &str = "Model to open: a directory (config.json, weights, tokenizer), a .safetensors, .gguf, \
     .pt, .pth or .bin file, a hub name org/name[@revision], or the name of a shipped checkpoint. Left out, it is the \
@@ -93,6 +97,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Score every head in each snapshot of a training run
     Timeline(TimelineArgs),
+    /// Print what the weights alone say: copying, composition, bigrams, skip-trigrams
+    Circuits(CircuitsArgs),
     /// Write the logits and attention patterns of a prompt to a file
     Trace(TraceArgs),
     /// Train one of the papers' small models on a text file

@@ -40,6 +40,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Rank(args) => commands::rank::run(&args, common),
         Command::Show(args) => commands::show::run(&args, common),
         Command::Timeline(args) => commands::timeline::run(&args, common),
+        Command::Circuits(args) => commands::circuits::run(&args, common),
         Command::Trace(args) => commands::trace::run(&args, common),
         #[cfg(feature = "hub")]
         Command::Revisions(args) => commands::revisions::run(&args, common),

@@ -43,6 +43,12 @@ fn mistakes_are_one_line_and_exit_code_2() {
     assert!(complaint(&["rank", "--top", "many"]).contains("--top"));
     assert!(complaint(&["show", "--head", "0.0"]).contains("--prompt"));
     assert!(complaint(&["show", "--prompt", "x", "--head", "five"]).contains("5.1"));
+    assert!(complaint(&["circuits", "--what", "beauty"]).contains("copying"));
+    assert!(complaint(&["circuits", "--format", "csv"]).contains("--what"));
+    assert!(complaint(&["circuits", "-q", "--what", "bigram"]).contains("--token"));
+    assert!(complaint(&["circuits", "-q", "--what", "terms"]).contains("--prompt"));
+    assert!(complaint(&["circuits", "-q", "--what", "copying", "--head", "2.0"]).contains("1.7"));
+    assert!(complaint(&["circuits", "-q", "--what", "trigrams", "--ids", "5,6"]).contains("one token"));
     assert!(complaint(&["trace", "--out", "f", "--ids", "1", "--prompt", "x"]).contains("--ids"));
     assert!(complaint(&["--device", "abacus", "rank"]).contains("cuda:N"));
     assert!(complaint(&["model", "rank"]).contains("after the command"));
@@ -113,6 +119,44 @@ fn without_a_tokenizer_ids_stand_for_tokens_and_the_block_fits_the_context() {
         serde_json::from_str(&stdout(&["rank", model, "--format", "json", "-q"])).unwrap();
     let (length, context) = (&json["settings"]["length"], &json["model"]["context"]);
     assert!(length.as_u64().unwrap() <= context.as_u64().unwrap() / 2, "{length} in {context}");
+}
+
+#[test]
+fn circuits_print_their_settings_and_every_list() {
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let arguments = [&["circuits", "-q", "--format", "json", "--top", "4"], arguments].concat();
+        serde_json::from_str(&stdout(&arguments)).unwrap()
+    };
+    let summary = json(&[]);
+    assert_eq!(summary["schema_version"], 1);
+    assert_eq!(summary["model"]["name"], "attn-2l");
+    assert_eq!(summary["settings"]["what"], "summary");
+    assert_eq!(summary["copying"].as_array().unwrap().len(), 4);
+    assert_eq!(summary["composition"][2]["earlier"], serde_json::json!({"layer": 0, "head": 3}));
+    assert!(summary["trigrams"][0]["source"]["id"].is_u64());
+    for (arguments, list, rows) in [
+        (&["--what", "copying", "--head", "1.6"][..], "eigenvalues", 16),
+        (&["--what", "composition", "--head", "1.6"], "composition", 12),
+        (&["--what", "bigram", "--ids", "5,6"], "bigram", 8),
+        (&["--what", "trigrams", "--head", "0.1", "--token", "Doctor"], "trigrams", 4),
+        (&["--what", "trigrams", "--head", "0.1", "--token", "Doctor", "--as", "out"], "trigrams", 4),
+        (&["--what", "trigrams", "--head", "0.1", "--ids", "9", "--as", "destination"], "trigrams", 4),
+        (&["--what", "positions"], "positions", 4),
+        (&["--what", "positions", "--head", "0.3"], "positions", 32),
+        (&["--what", "corner"], "corner", 4),
+        (&["--what", "terms", "--prompt", "She said she was"], "terms", 3),
+    ] {
+        let report = json(arguments);
+        assert_eq!(report["settings"]["what"], arguments[1], "{report}");
+        assert_eq!(report[list].as_array().unwrap().len(), rows, "{arguments:?}: {report}");
+    }
+    let csv = stdout(&["circuits", "-q", "--what", "bigram", "--ids", "5", "--top", "2", "--format", "csv"]);
+    assert!(csv.starts_with("token_id,token,next_id,next,logit,probability\n5,"), "{csv}");
+    assert_eq!(csv.lines().count(), 3);
+    // Without a tokenizer, and with fewer positions than a profile usually takes.
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpt2-inverse");
+    assert!(stdout(&["circuits", model, "-q"]).contains("#"));
+    assert!(stdout(&["circuits", model, "-q", "--what", "positions", "--top", "9"]).contains("2.2"));
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::{
     io::{IsTerminal, stderr, stdin},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::progress::Display;
 use crate::{
     checkpoint::progress::{Download, Progress, Watcher},
     cli::Common,
-    engine::open::Model,
+    engine::{open::Model, protocol::ModelInfo},
+    head::Head,
     text,
 };
 
@@ -33,6 +34,15 @@ pub fn silently(model: &str, common: &Common) -> Result<Model> {
     let model = Model::open(&common.open(Some(model)), &watcher);
     watcher.clear();
     model
+}
+
+/// Checks that the model has the head that `--head` names.
+pub fn check_head(info: &ModelInfo, head: Head) -> Result<()> {
+    if head.layer >= info.layers || head.head >= info.heads {
+        let last = Head::new(info.layers - 1, info.heads - 1);
+        bail!("--head {head}: there is no such head; the model's go from 0.0 to {last}");
+    }
+    Ok(())
 }
 
 /// Shows on standard error how opening goes, and asks there.

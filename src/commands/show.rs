@@ -26,10 +26,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
     let model = open::model(args.model.as_ref(), common)?;
     model.has_heads()?;
     let (info, head) = (&model.info, args.head);
-    if head.layer >= info.layers || head.head >= info.heads {
-        let last = crate::head::Head::new(info.layers - 1, info.heads - 1);
-        bail!("--head {head}: there is no such head; the model's go from 0.0 to {last}");
-    }
+    open::check_head(info, head)?;
     let ids = model.encode(&args.input.input(), args.bos)?;
     let query = args.token.unwrap_or(ids.len() - 1);
     if query >= ids.len() {

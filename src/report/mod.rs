@@ -1,9 +1,11 @@
 //! What the commands print, as pure functions from numbers to text: no files, no terminal, no model.
 //!
-//! [`rank`] lists heads, [`timeline`] follows them over a training run, and [`table`] lines up columns; [`heatmap`] shows what one token or one head attends to as terminal text, plain text or CSV, and
+//! [`rank`] lists heads, [`circuits`] what their weights say, [`timeline`] follows them over a training run, and
+//! [`table`] lines up columns; [`heatmap`] shows what one token or one head attends to as terminal text, plain text or CSV, and
 //! [`picture`] the same as SVG and HTML. Token text can hold anything a vocabulary or a file holds, so it goes through
 //! [`text`] before it is put into any of them.
 
+pub mod circuits;
 pub mod heatmap;
 pub mod picture;
 pub mod rank;

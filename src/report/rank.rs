@@ -60,15 +60,7 @@ impl<'a> Ranking<'a> {
     /// Aligned columns under two lines that say what was measured; a score that is no number is a dash.
     pub fn table(&self) -> String {
         let Self { model, settings, .. } = self;
-        let mut out = format!(
-            "{} ({}) · {} layers x {} heads · {} {}\n",
-            line(&model.name),
-            line(&model.source),
-            model.layers,
-            model.heads,
-            model.device,
-            model.dtype
-        );
+        let mut out = heading(model);
         let _ = writeln!(
             out,
             "{}{} random tokens, twice; {} sequences, seed {}; sorted by {}\n",
@@ -121,6 +113,19 @@ impl<'a> Ranking<'a> {
     }
 }
 
+/// The first line of a table: which model it is about.
+pub(super) fn heading(model: &ModelInfo) -> String {
+    format!(
+        "{} ({}) · {} layers x {} heads · {} {}\n",
+        line(&model.name),
+        line(&model.source),
+        model.layers,
+        model.heads,
+        model.device,
+        model.dtype
+    )
+}
+
 /// Names and widths of the number columns: every score, the chance level of the first beside it.
 pub(super) fn columns() -> impl Iterator<Item = (&'static str, usize)> {
     let (first, rest) = (Score::ALL[0].name(), &Score::ALL[1..]);
@@ -144,7 +149,7 @@ struct Report<'a> {
     heads: Vec<HeadRow<'a>>,
 }
 
-/// A model's identity.
+/// The model's identity, as every report's JSON has it.
 pub(super) struct Model<'a>(pub &'a ModelInfo);
 
 impl Serialize for Model<'_> {

@@ -45,10 +45,12 @@ impl Terms {
 /// When the model has MLPs, whose paths are not linear, or the prompt has no token to predict.
 pub fn terms(decoder: &Decoder, trace: &Trace, control: &Control<'_>) -> Result<Terms> {
     if decoder.spec.mlp.is_some() {
-        bail!("--what terms needs an attention-only model: through MLPs, paths are no sum of terms");
+        bail!("term importance needs an attention-only model: through MLPs, paths are no sum of terms");
     }
     if trace.len() < 2 {
-        bail!("--what terms predicts each token from those before it: give a prompt of two tokens or more");
+        bail!(
+            "term importance predicts each token from those before it: give a prompt of two tokens or more"
+        );
     }
     let layers = decoder.spec.layers;
     let frozen = Frozen::of(decoder, trace)?;
