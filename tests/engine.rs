@@ -192,6 +192,31 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
 }
 
 #[test]
+fn another_model_takes_the_place_of_the_first_or_the_first_stays() {
+    let engine = spawn("gpt2");
+    let open = |model: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(model);
+        engine.send(Request::Open { model: Some(path.display().to_string()) });
+    };
+    engine.send(prompt(1, &[5, 9, 5]));
+    engine.send(Request::Rank(RankSettings { length: 8, batch: 1_000_000, ..RankSettings::default() }));
+    open("nowhere");
+    assert!(failure(&engine).contains("nowhere does not exist"));
+    open("llama-gqa");
+    let info = wait(&engine, |event| match event {
+        Event::Opened(info) => Some(info.clone()),
+        _ => None,
+    });
+    assert_eq!(info.name, "llama-gqa");
+    assert!(engine.events.try_iter().all(|event| !matches!(event, Event::Ranking { .. })), "it still ranks");
+    engine.send(Request::Look { epoch: 1, look: look(1) });
+    engine.send(prompt(2, &[5, 9]));
+    assert_eq!(ids(&tokens(&engine, 2).0), [5, 9]);
+    engine.send(Request::Look { epoch: 2, look: look(1) });
+    assert_eq!(view(&engine).row.len(), 2);
+}
+
+#[test]
 fn a_model_that_cannot_be_opened_is_fatal() {
     let engine = Engine::spawn(OpenRequest { model: Some("/nowhere".into()), ..OpenRequest::default() });
     let message = wait(&engine, |event| match event {

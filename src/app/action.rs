@@ -18,6 +18,10 @@ pub enum Context {
     Next,
     /// The Rank screen.
     Rank,
+    /// The Circuits screen.
+    Circuits,
+    /// The Training screen.
+    Training,
     /// The loading screen with a question on it.
     Question,
     /// The help.
@@ -30,11 +34,13 @@ pub enum Context {
 
 impl Context {
     /// Every context, in the order of the help.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Explore,
         Self::Heads,
         Self::Next,
         Self::Rank,
+        Self::Circuits,
+        Self::Training,
         Self::Question,
         Self::Global,
         Self::Help,
@@ -50,6 +56,8 @@ impl Context {
             Self::Heads => "Explore, heads in focus",
             Self::Next => "Explore, next tokens in focus",
             Self::Rank => "Rank",
+            Self::Circuits => "Circuits",
+            Self::Training => "Training",
             Self::Question => "Question",
             Self::Help => "Help",
             Self::Palette => "Palette",
@@ -142,6 +150,8 @@ actions! {
     Rank "rank" [Global "r"] "rank", "score every head on benchmark sequences, or stop doing so";
     ScreenExplore "explore" [Global "1"] "Explore", "the screen of one prompt and one head";
     ScreenRank "ranking" [Global "2"] "Rank", "the table of all heads";
+    ScreenCircuits "circuits" [Global "3"] "Circuits", "the screen of what the weights alone say";
+    ScreenTraining "training" [Global "5"] "Training", "the screen of the training run that the model is a snapshot of";
     Palette "palette" [Global ": <C-p>"] "palette", "run any action or command by name";
     Help "help" [Global "? <F1>"] "help", "this help; / filters it";
     Back "back" [Global "<Esc>"] "back", "leave the top layer; never quits";
@@ -298,6 +308,7 @@ pub fn hints(context: Context) -> &'static [(&'static [Action], &'static str)] {
             (&[A::SortReverse], "reverse"),
             (&[A::CopyAll], "copy table"),
         ],
+        Context::Circuits | Context::Training => &[],
         Context::Question => &[(&[A::AnswerYes], "yes"), (&[A::AnswerNo], "no")],
         Context::Global => &[(&[A::Rank], "rank"), (&[A::Palette], "commands"), (&[A::Close], "quit")],
         Context::Help => &[(&[A::HelpFilter], "filter"), (&[A::HelpUp, A::HelpDown], "scroll")],
@@ -333,10 +344,12 @@ mod tests {
     use super::*;
 
     /// Contexts that are active together, as `App::contexts` gives them.
-    const TOGETHER: [&[Context]; 7] = [
+    const TOGETHER: [&[Context]; 9] = [
         &[Context::Heads, Context::Explore, Context::Global],
         &[Context::Next, Context::Explore, Context::Global],
         &[Context::Rank, Context::Global],
+        &[Context::Circuits, Context::Global],
+        &[Context::Training, Context::Global],
         &[Context::Question, Context::Global],
         &[Context::Help, Context::Global],
         &[Context::Palette, Context::Edit],

@@ -4,7 +4,8 @@ use super::{App, Effect, Screen, THEMES, action::Action, ranking::Column, sessio
 use crate::{analysis::score::Score, engine::protocol::PromptInput, head::Head};
 
 /// Name, argument and meaning of every command.
-pub(crate) const COMMANDS: [(&str, &str, &str); 7] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 8] = [
+    ("open", "MODEL", "open another model: a path, a name of the hub or of a shipped one; the prompt stays"),
     ("head", "L.H", "show a head, such as 5.3"),
     ("token", "N", "query the token at a position"),
     ("prompt", "TEXT", "run another prompt"),
@@ -43,7 +44,12 @@ impl App {
         }
         let Some(info) = self.info().cloned() else { return Err("the model is not open yet".into()) };
         match name {
+            "open" if argument.is_empty() => return Err("open what? a path or a name goes after it".into()),
+            "open" => return Ok(self.open(Some(argument.to_owned()))),
             "head" => {
+                if info.layers == 0 {
+                    return Err("a model without layers has no heads".into());
+                }
                 let head: Head = argument.parse().map_err(|problem| format!("{problem:#}"))?;
                 if head.layer >= info.layers || head.head >= info.heads {
                     let last = Head::new(info.layers.saturating_sub(1), info.heads.saturating_sub(1));

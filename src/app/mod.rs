@@ -1,6 +1,7 @@
 //! The explorer's state machine: a message goes in, effects come out. No tensors, no terminal, no clocks.
 
 pub mod action;
+pub(crate) mod circuits;
 mod command;
 mod copy;
 pub mod editor;
@@ -12,18 +13,21 @@ mod perform;
 pub(crate) mod ranking;
 pub(crate) mod session;
 mod state;
+pub(crate) mod training;
 
 use std::{mem, sync::Arc};
 
 pub(crate) use self::state::{Direction, Explore, Focus, Message, Screen, Source, Stage};
 use self::{
     action::{Action, Context, Resolved},
+    circuits::Circuits,
     editor::Editor,
     key::Key,
     loading::Loading,
     overlay::Overlay,
     ranking::{Ranking, Stage as RankStage},
     session::{Change, Session},
+    training::Training,
 };
 use crate::{
     analysis::score::Score,
@@ -111,6 +115,10 @@ pub struct App {
     pub(crate) explore: Explore,
     pub(crate) ranking: Ranking,
     pub(crate) screen: Screen,
+    pub(crate) circuits: Circuits,
+    pub(crate) training: Training,
+    /// Another model is being opened in the place of this one.
+    pub(crate) opening: bool,
     pub(crate) overlays: Vec<Overlay>,
     /// Keys of a sequence that is not complete.
     pub(crate) pending: Vec<Key>,
@@ -130,6 +138,9 @@ impl App {
             explore: Explore::default(),
             ranking: Ranking::new(options.rank),
             screen: Screen::default(),
+            circuits: Circuits::default(),
+            training: Training::default(),
+            opening: false,
             overlays: Vec::new(),
             pending: Vec::new(),
             message: None,
@@ -178,7 +189,10 @@ impl App {
 
     /// Whether the engine is at something whose progress is shown.
     pub fn busy(&self) -> bool {
-        matches!(self.stage, Stage::Loading(_)) || self.session.is_running() || self.ranking.is_running()
+        matches!(self.stage, Stage::Loading(_))
+            || self.opening
+            || self.session.is_running()
+            || self.ranking.is_running()
     }
 
     /// Why the engine cannot go on, where it cannot; to be printed after the screen has been left.
@@ -208,6 +222,8 @@ impl App {
             (None, None, ..) if self.is_asked() => &[C::Question, C::Global],
             (None, None, ..) => &[C::Global],
             (None, _, Screen::Rank, _) => &[C::Rank, C::Global],
+            (None, _, Screen::Circuits, _) => &[C::Circuits, C::Global],
+            (None, _, Screen::Training, _) => &[C::Training, C::Global],
             (None, _, Screen::Explore, Focus::Heads) => &[C::Heads, C::Explore, C::Global],
             (None, _, Screen::Explore, Focus::Next) => &[C::Next, C::Explore, C::Global],
             (None, _, Screen::Explore, _) => &[C::Explore, C::Global],
@@ -320,6 +336,7 @@ impl App {
                 };
             }
             Event::Failed { message } => {
+                self.opening = false;
                 if let Some(prompt) = self.other_prompt() {
                     return self
                         .session
@@ -359,14 +376,37 @@ impl App {
         Vec::new()
     }
 
-    /// The model is open: the first prompt and the ranking are due.
+    /// Opens another model in the place of this one; prompt, head and screen stay as far as it has them.
+    pub(crate) fn open(&mut self, model: Option<String>) -> Vec<Effect> {
+        self.opening = true;
+        vec![Effect::Send(Request::Open { model })]
+    }
+
+    /// A model is open: its prompt and its ranking are due.
     fn opened(&mut self, info: Arc<ModelInfo>) -> Vec<Effect> {
-        let prompt = self.options.prompt.clone().unwrap_or_else(|| default_prompt(&info));
+        let prompt = self.session.with_generated().filter(|prompt| fits(prompt, &info));
+        let prompt = prompt.or_else(|| self.options.prompt.clone()).unwrap_or_else(|| default_prompt(&info));
+        self.opening = false;
         self.options.rank.length = info.block;
-        self.keep_notes();
+        match self.info().cloned() {
+            None => self.keep_notes(),
+            Some(before) => {
+                let heads = (info.layers, info.heads) == (before.layers, before.heads);
+                self.session.reopened(info.vocabulary == before.vocabulary, heads);
+                self.ranking.clear();
+                let has = |head: Head| head.layer < info.layers && head.head < info.heads;
+                self.session.ablated.retain(|&head| has(head));
+                if !has(self.explore.head) {
+                    self.explore.head = Head::new(0, 0);
+                    self.explore.chosen = false;
+                }
+            }
+        }
+        let has_heads = info.layers > 0;
         self.stage = Stage::Open(info);
         let prompt = self.session.change(Change::Prompt(prompt)).map(Effect::Send);
-        prompt.into_iter().chain(self.start_ranking()).collect()
+        let ranking = if has_heads { self.start_ranking() } else { Vec::new() };
+        prompt.into_iter().chain(ranking).collect()
     }
 
     /// What to run instead of a default prompt that was refused: a context may be too short for it.
@@ -381,6 +421,10 @@ impl App {
     }
 
     fn start_ranking(&mut self) -> Vec<Effect> {
+        if self.info().is_some_and(|info| info.layers == 0) {
+            self.say("a model without layers has no heads to rank".into());
+            return Vec::new();
+        }
         self.ranking.before = mem::replace(&mut self.ranking.stage, RankStage::Running(0, 0));
         vec![Effect::Send(Request::Rank(self.options.rank))]
     }
@@ -445,6 +489,14 @@ impl App {
             None => strongest()?.0,
         };
         values.get(at).map(|&value| (at + from, value))
+    }
+}
+
+/// Whether a prompt of one model can be run on another.
+fn fits(prompt: &PromptInput, info: &ModelInfo) -> bool {
+    match prompt {
+        PromptInput::Text(_) => info.has_tokenizer,
+        PromptInput::Ids(ids) => ids.iter().all(|&id| (id as usize) < info.vocabulary),
     }
 }
 

@@ -80,9 +80,12 @@ impl App {
     pub(crate) fn help_lines(&self, filter: &str) -> Vec<HelpLine> {
         let wanted = filter.to_lowercase();
         let here = match self.screen {
-            super::Screen::Rank if self.info().is_some() => Context::Rank,
             _ if self.is_asked() => Context::Question,
-            _ => Context::Explore,
+            _ if self.info().is_none() => Context::Explore,
+            super::Screen::Explore => Context::Explore,
+            super::Screen::Rank => Context::Rank,
+            super::Screen::Circuits => Context::Circuits,
+            super::Screen::Training => Context::Training,
         };
         let mut contexts = Context::ALL.to_vec();
         contexts.sort_by_key(|&context| context != here);

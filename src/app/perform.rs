@@ -233,6 +233,8 @@ impl App {
             }
             A::ScreenExplore => self.screen = Screen::Explore,
             A::ScreenRank => self.screen = Screen::Rank,
+            A::ScreenCircuits => self.screen = Screen::Circuits,
+            A::ScreenTraining => self.screen = Screen::Training,
             A::RankDown => self.move_cursor(1),
             A::RankUp => self.move_cursor(-1),
             A::RankPageDown => self.move_cursor(self.layout.page as isize),
@@ -378,6 +380,9 @@ impl App {
 
     fn ablate(&mut self, none: bool) {
         let head = self.explore.head;
+        if self.info().is_none_or(|info| info.layers == 0) {
+            return;
+        }
         if none {
             self.session.ablated.clear();
         } else if !self.session.ablated.remove(&head) {

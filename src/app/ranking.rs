@@ -99,6 +99,12 @@ impl Ranking {
         }
     }
 
+    /// Forgets the scores, which are another model's.
+    pub fn clear(&mut self) {
+        (self.stage, self.before) = (Stage::None, Stage::None);
+        self.scores = Arc::new([]);
+    }
+
     /// Whether the engine is measuring.
     pub fn is_running(&self) -> bool {
         matches!(self.stage, Stage::Running(..))

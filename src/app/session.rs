@@ -222,6 +222,22 @@ impl Session {
         true
     }
 
+    /// Another model is open: whatever was asked of the one before is over. What it answered stays until the next answers,
+    /// where that is about the same vocabulary (`tokens`) and the same heads (`heads`).
+    pub fn reopened(&mut self, tokens: bool, heads: bool) {
+        self.in_flight = None;
+        self.waiting = None;
+        self.progress = None;
+        self.looked = None;
+        self.applied.clear();
+        if !tokens {
+            (self.run, self.candidates) = (None, None);
+        }
+        if !(tokens && heads) {
+            (self.head, self.at_query, self.explanation) = (None, None, None);
+        }
+    }
+
     /// A request failed and changed nothing: what waited behind it is dropped.
     pub fn failed(&mut self) {
         self.in_flight = None;

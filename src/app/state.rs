@@ -26,6 +26,8 @@ pub(crate) enum Screen {
     #[default]
     Explore,
     Rank,
+    Circuits,
+    Training,
 }
 
 /// The panels of the Explore screen, in the order of the Tab key.

@@ -35,8 +35,10 @@ struct Mailbox {
     stop: Arc<AtomicBool>,
     /// Requests sent so far.
     sent: Arc<AtomicU64>,
-    /// Requests sent so far that make every earlier one pointless.
+    /// Requests sent so far that make every earlier prompt pointless.
     prompts: Arc<AtomicU64>,
+    /// Requests sent so far to open another model.
+    opens: Arc<AtomicU64>,
 }
 
 /// A handle to the engine's thread; dropping it cancels the work and ends the thread.
@@ -62,14 +64,16 @@ impl Engine {
             waiting: std::collections::VecDeque::new(),
             ranking: None,
         };
-        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(&open));
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(open));
         Self { events, requests: Some(requests), mailbox, thread: thread.ok() }
     }
 
     /// Asks for something; requests to an engine that has ended are forgotten.
     pub fn send(&self, request: Request) {
-        if matches!(request, Request::Prompt { .. }) {
-            self.mailbox.prompts.fetch_add(1, Relaxed);
+        match request {
+            Request::Prompt { .. } => drop(self.mailbox.prompts.fetch_add(1, Relaxed)),
+            Request::Open { .. } => drop(self.mailbox.opens.fetch_add(1, Relaxed)),
+            _ => {}
         }
         // Counted before it can be taken: the worker compares the two numbers.
         self.mailbox.sent.fetch_add(1, Relaxed);
@@ -103,14 +107,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, open: &OpenRequest) {
+    fn run(mut self, open: OpenRequest) {
         let outbox = self.outbox.clone();
         let answers = Cell::new(0);
-        let opened = guarded(|| {
-            let model = Model::open(open, &Opening { worker: &self, answers: &answers })?;
-            model.has_heads()?;
-            Ok(model)
-        });
+        let opened = guarded(|| Model::open(&open, &Opening { worker: &self, answers: &answers }));
         self.taken += answers.get();
         let model = match opened {
             Ok(model) => Arc::new(model),
@@ -123,7 +123,7 @@ impl Worker {
         let mut session = Session::new(model, outbox.clone());
         while self.fetch() {
             if let Some(request) = self.waiting.pop_front() {
-                self.serve(&mut session, request);
+                self.serve(&mut session, &open, request);
             } else if let Some(mut ranking) = self.ranking.take() {
                 let mailbox = self.mailbox.clone();
                 let taken = self.taken;
@@ -159,8 +159,11 @@ impl Worker {
     fn take(&mut self, request: Request) {
         self.taken += 1;
         match request {
+            Request::Open { .. } => self.waiting.clear(),
             Request::Prompt { .. } => {
-                self.waiting.retain(|waiting| matches!(waiting, Request::Rank(_) | Request::StopRanking));
+                self.waiting.retain(|waiting| {
+                    matches!(waiting, Request::Open { .. } | Request::Rank(_) | Request::StopRanking)
+                });
             }
             Request::Rank(_) | Request::StopRanking | Request::Answer(_) => {}
             // What a look would show is no longer on the screen.
@@ -169,17 +172,27 @@ impl Worker {
         self.waiting.push_back(request);
     }
 
-    fn serve(&mut self, session: &mut Session, request: Request) {
+    fn serve(&mut self, session: &mut Session, open: &OpenRequest, request: Request) {
         let (mailbox, taken) = (self.mailbox.clone(), self.taken);
-        let prompts = mailbox.prompts.load(Relaxed);
+        let (prompts, opens) = (mailbox.prompts.load(Relaxed), mailbox.opens.load(Relaxed));
         // A prompt goes on unless another one came; what only shows something gives way to anything new.
-        let patient = || mailbox.stop.load(Relaxed) || mailbox.prompts.load(Relaxed) != prompts;
+        let elsewhere = || mailbox.stop.load(Relaxed) || mailbox.opens.load(Relaxed) != opens;
+        let patient = || elsewhere() || mailbox.prompts.load(Relaxed) != prompts;
         let hasty = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
         let look = match &request {
             Request::Look { .. } => Some(request.clone()),
             _ => None,
         };
         let result = guarded(|| match request {
+            Request::Open { model } => {
+                let request = OpenRequest { model, file: None, update: false, ..open.clone() };
+                let watcher = Reopening { session, cancelled: &elsewhere };
+                let model = Arc::new(Model::open(&request, &watcher)?);
+                self.ranking = None;
+                session.tell(Event::Opened(Arc::new(model.info.clone())));
+                *session = Session::new(model, self.outbox.clone());
+                Ok(())
+            }
             Request::Prompt { epoch, input, bos } => session.prompt(epoch, &input, bos, &patient),
             Request::Append { epoch, token } => session.append(epoch, token, &patient),
             Request::Truncate { epoch, length } => session.truncate(epoch, length),
@@ -246,6 +259,30 @@ impl Watcher for Opening<'_> {
     fn note(&self, text: &str) {
         self.tell(Event::Note(text.to_owned()));
     }
+}
+
+/// The engine while it opens another model: how far it is goes out, and what would have to be asked is refused.
+struct Reopening<'a> {
+    session: &'a Session,
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Watcher for Reopening<'_> {
+    fn progress(&self, progress: Progress) -> bool {
+        self.session.tell(Event::Progress(progress));
+        !(self.cancelled)()
+    }
+
+    fn download(&self, download: &Download) -> bool {
+        let (done, total) = (download.done(), download.total());
+        self.progress(Progress { stage: "downloading", done, total, bytes: true })
+    }
+
+    fn ask(&self, _: &str) -> anyhow::Result<Option<bool>> {
+        Ok(None)
+    }
+
+    fn note(&self, _: &str) {}
 }
 
 /// Runs `work`, turning a panic into an error: the explorer lives on and says so.

@@ -112,7 +112,7 @@ impl Model {
     pub fn has_heads(&self) -> Result<()> {
         if self.info.layers == 0 {
             bail!(
-                "{}: the model has no layers and so no heads to look at; `attnscope trace` writes its logits",
+                "{}: the model has no layers and so no heads to look at; `attnscope circuits` prints its bigram table",
                 self.info.source
             );
         }

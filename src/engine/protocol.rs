@@ -129,6 +129,12 @@ pub enum PromptInput {
 /// What the app asks for. Requests are served in order; of several waiting [`Request::Look`] only the last is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// Open another model in the place of this one, with the device and the type that this one was asked for; answered by
+    /// `Opened`, or by `Failed`, and then this one stays.
+    Open {
+        /// `MODEL` of the command line; `None` is the shipped default.
+        model: Option<String>,
+    },
     /// Run a prompt; answered by `Tokens`, and it ends every earlier epoch.
     Prompt {
         /// The epoch that begins.
@@ -185,7 +191,7 @@ pub enum Event {
     Note(String),
     /// A question that only the user can answer: opening goes on with [`Request::Answer`].
     Question(String),
-    /// The model is open.
+    /// A model is open; it has run no prompt and has no head ablated.
     Opened(Arc<ModelInfo>),
     /// The prompt has been run.
     Tokens {

@@ -152,28 +152,41 @@ impl Session {
         if self.trace.is_empty() {
             return Ok(());
         }
-        if look.query >= self.trace.len() || look.head.layer >= info.layers || look.head.head >= info.heads {
-            bail!("there is no token {} or no head {} to look at", look.query, look.head);
+        if look.query >= self.trace.len() {
+            bail!("there is no token {} to look at", look.query);
         }
         let control = Control { progress: &|_, _| (), cancelled };
+        if info.layers == 0 {
+            return self.tell_at_query(epoch, look.query, &control);
+        }
+        if look.head.layer >= info.layers || look.head.head >= info.heads {
+            bail!("there is no head {} to look at", look.head);
+        }
         let row = self.trace.row(look.head, look.query)?;
         let (column, map) = self.column_and_map(epoch, look)?;
         self.tell(Event::Head { epoch, view: Arc::new(HeadView { look, row: row.clone(), column, map }) });
         control.check()?;
-        if self.told != Some((epoch, look.query)) {
-            let top = self.candidates(&self.trace.last.view()?, look.query)?;
-            let unablated = match &self.intact {
-                Some(last) if look.query < last.dim(0)? => Some(self.candidates(last, look.query)?.into()),
-                _ => None,
-            };
-            self.tell(Event::Candidates { epoch, query: look.query, top: top.into(), unablated });
-            let scores = explain::at_query(&self.model.decoder, &self.trace, look.query, &control)?;
-            self.tell(Event::AtQuery { epoch, query: look.query, scores: scores.into() });
-            self.told = Some((epoch, look.query));
-        }
+        self.tell_at_query(epoch, look.query, &control)?;
         control.check()?;
         let explanation = self.explain(look, &row, &control)?;
         self.tell(Event::Explanation { epoch, explanation: Arc::new(explanation) });
+        Ok(())
+    }
+
+    /// Answers what does not depend on the head, unless it was the last to be told.
+    fn tell_at_query(&mut self, epoch: u64, query: usize, control: &Control<'_>) -> Result<()> {
+        if self.told == Some((epoch, query)) {
+            return Ok(());
+        }
+        let top = self.candidates(&self.trace.last.view()?, query)?;
+        let unablated = match &self.intact {
+            Some(last) if query < last.dim(0)? => Some(self.candidates(last, query)?.into()),
+            _ => None,
+        };
+        self.tell(Event::Candidates { epoch, query, top: top.into(), unablated });
+        let scores = explain::at_query(&self.model.decoder, &self.trace, query, control)?;
+        self.tell(Event::AtQuery { epoch, query, scores: scores.into() });
+        self.told = Some((epoch, query));
         Ok(())
     }
 

@@ -28,6 +28,10 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect, focuse
     let explore = &app.explore;
     let inner = canvas.panel(rect, &title(app), focused);
     let (width, height) = (usize::from(inner.width), usize::from(inner.height));
+    if info.layers == 0 {
+        canvas.text(inner, 0, 0, "no layers, no heads", Part::Dim);
+        return;
+    }
     if width <= GUTTER || height < 2 {
         return;
     }

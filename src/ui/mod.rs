@@ -4,6 +4,7 @@
 //! [`Layout`].
 
 mod canvas;
+mod circuits;
 mod color;
 mod heads;
 mod loading;
@@ -15,6 +16,7 @@ mod sentence;
 mod status;
 pub mod theme;
 mod tokens;
+mod training;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
@@ -54,6 +56,8 @@ pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
         (Stage::Loading(loading), _) => loading::draw(app, loading, &mut canvas, body),
         (Stage::Fatal(message), _) => status::draw_fatal(message, &mut canvas, body),
         (Stage::Open(info), Screen::Rank) => rank::draw(app, info, &mut canvas, body),
+        (Stage::Open(info), Screen::Circuits) => circuits::draw(app, info, &mut canvas, body),
+        (Stage::Open(info), Screen::Training) => training::draw(app, info, &mut canvas, body),
         (Stage::Open(info), Screen::Explore) => draw_explore(app, info, &mut canvas, &panels),
     }
     for overlay in &app.overlays {
@@ -150,7 +154,7 @@ fn draw_explore(app: &App, info: &ModelInfo, canvas: &mut Canvas, panels: &Panel
         next::draw(app, canvas, panels.next, focus == Focus::Next);
     }
     if shows(Focus::Sentence) {
-        sentence::draw(app, canvas, panels.sentence, focus == Focus::Sentence);
+        sentence::draw(app, info, canvas, panels.sentence, focus == Focus::Sentence);
     }
 }
 

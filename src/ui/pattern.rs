@@ -7,7 +7,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    canvas::{Canvas, decimals, shorten},
+    canvas::{Canvas, decimals, shorten, wrap},
     theme::Part,
     tokens::Shaded,
 };
@@ -19,6 +19,9 @@ use crate::{
 
 /// Rows of the panel that are no values: key marks above, legend below.
 const EXTRA_ROWS: usize = 2;
+/// What stands in the place of a pattern in a model without layers.
+const NO_LAYERS: &str = "This model has no layers, and so no attention: what it predicts depends on the last token alone. 3 shows \
+                         its whole table of which token follows which.";
 /// The column of the query mark.
 const GUTTER: usize = 1;
 
@@ -33,6 +36,13 @@ pub fn room(rect: Rect, graded: bool) -> (usize, usize) {
 
 /// Draws the panel into `rect`.
 pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect, focused: bool) {
+    if info.layers == 0 {
+        let inner = canvas.panel(rect, "Pattern · none", focused);
+        for (row, line) in wrap(NO_LAYERS, usize::from(inner.width)).iter().enumerate() {
+            canvas.text(inner, 0, row, line, Part::Text);
+        }
+        return;
+    }
     let inner = canvas.panel(rect, &title(app, info), focused);
     let Some(answer) = &app.session.head else { return };
     if inner.height == 0 {

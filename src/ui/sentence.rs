@@ -12,11 +12,15 @@ use crate::{
         label::quoted,
         session::{Answer, Run},
     },
-    engine::protocol::{Explanation, Role},
+    engine::protocol::{Explanation, ModelInfo, Role},
 };
 
 /// Draws the panel into `rect`.
-pub fn draw(app: &App, canvas: &mut Canvas, rect: Rect, focused: bool) {
+pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect, focused: bool) {
+    if info.layers == 0 {
+        canvas.panel(rect, "No head does anything here", focused);
+        return;
+    }
     let Some(Answer { run, value }) = &app.session.explanation else {
         let title = format!("What {} does here …", app.explore.head);
         canvas.panel(rect, &title, focused);

@@ -17,15 +17,29 @@ use crate::{
     text::clean,
 };
 
+/// The screens and their keys.
+const TABS: [(Screen, &str); 4] = [
+    (Screen::Explore, "1 Explore"),
+    (Screen::Rank, "2 Rank"),
+    (Screen::Circuits, "3 Circuits"),
+    (Screen::Training, "5 Training"),
+];
+/// Columns below which the title leaves the program's name out.
+const NARROW: usize = 100;
+
 /// What leaving does while a model is downloaded.
 const KEPT: &str = "stops; what is here is kept";
 
 /// The title line: the model, what the engine is at, the screens.
 pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
-    let mut x = canvas.text(area, 0, 0, "attnscope", Part::Accent) + 2;
-    let tabs = [(Screen::Explore, " 1 Explore "), (Screen::Rank, " 2 Rank ")];
-    let tabs_width: usize = tabs.iter().map(|tab| tab.1.width()).sum();
     let width = usize::from(area.width);
+    let tabs_width: usize = TABS.iter().map(|tab| tab.1.width() + 1).sum();
+    // Where there is little room, the model's name is worth more than the program's.
+    let mut x = if app.info().is_some() && width < NARROW {
+        0
+    } else {
+        canvas.text(area, 0, 0, "attnscope", Part::Accent) + 2
+    };
     let Some(info) = app.info() else {
         canvas.text(
             area,
@@ -36,7 +50,7 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
         );
         return;
     };
-    let room = width.saturating_sub(x + tabs_width + 1);
+    let room = width.saturating_sub(x + tabs_width);
     let activity = activity(app);
     let room = room.saturating_sub(activity.width() + 1);
     let whole = describe(info, true);
@@ -44,9 +58,9 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     x += canvas.text(area, x, 0, &model, Part::Title) + 1;
     canvas.text(area, x, 0, &activity, Part::Warning);
     let mut x = width - tabs_width;
-    for (screen, name) in tabs {
+    for (screen, name) in TABS {
         let part = if screen == app.screen { Part::Selection } else { Part::Dim };
-        x += canvas.text(area, x, 0, name, part);
+        x += canvas.text(area, x, 0, name, part) + 1;
     }
 }
 
@@ -61,7 +75,8 @@ fn describe(info: &ModelInfo, with_source: bool) -> String {
 /// What the engine is at, in brackets.
 fn activity(app: &App) -> String {
     let run = match &app.session.progress {
-        Some(progress) if app.session.is_running() => format!("[{}] ", amount(progress)),
+        Some(progress) if app.opening || app.session.is_running() => format!("[{}] ", amount(progress)),
+        _ if app.opening => "[opening] ".to_owned(),
         None if app.session.is_running() => "[running] ".to_owned(),
         _ => String::new(),
     };

@@ -200,6 +200,18 @@ impl Engine {
             }];
         }
         match request {
+            Request::Open { model } => {
+                let name = model.unwrap_or_default();
+                (self.info.layers, self.info.heads) = match name.as_str() {
+                    "bigram" => (0, 8),
+                    "small" => (1, 4),
+                    _ => (2, 8),
+                };
+                self.info.kv_heads = self.info.heads;
+                self.info.name = name;
+                (self.tokens, self.prompt, self.ablated) = (Vec::new(), 0, BTreeSet::new());
+                return vec![Event::Opened(Arc::new(self.info.clone()))];
+            }
             Request::Prompt { epoch, input, bos } => {
                 self.tokens = match input {
                     PromptInput::Text(text) => self.encode(&text, bos),
@@ -236,6 +248,10 @@ impl Engine {
 
     fn look(&self, epoch: u64, look: Look) -> Vec<Event> {
         let query = look.query;
+        if self.info.layers == 0 {
+            let top = self.candidates(query);
+            return vec![Event::Candidates { epoch, query, top, unablated: None }];
+        }
         let scores = self.all().map(|head| {
             let row = self.row(head, query);
             let mut scores = HeadScores::default();

@@ -1,0 +1,11 @@
+//! The Circuits screen: what the weights alone say.
+
+use ratatui::layout::Rect;
+
+use super::canvas::Canvas;
+use crate::{app::App, engine::protocol::ModelInfo};
+
+/// Draws the screen into `rect`.
+pub fn draw(_app: &App, _info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
+    canvas.panel(rect, "Circuits", true);
+}
