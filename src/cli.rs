@@ -152,6 +152,14 @@ pub struct RankArgs {
     /// How to print the list
     #[arg(long, default_value = "table")]
     pub format: RankFormat,
+    /// How heads are measured.
+    #[command(flatten)]
+    pub benchmark: BenchmarkArgs,
+}
+
+/// How the benchmark sequences are drawn.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct BenchmarkArgs {
     /// Tokens in the block that is repeated [default: 50, or as many as fit]
     #[arg(long, value_name = "TOKENS")]
     pub length: Option<usize>,
@@ -166,8 +174,8 @@ pub struct RankArgs {
     pub bos: Bos,
 }
 
-impl RankArgs {
-    /// How the benchmark sequences are drawn; `usual` is the length of a block where none is given.
+impl BenchmarkArgs {
+    /// The settings; `usual` is the length of a block where none is given.
     pub fn settings(&self, usual: usize) -> RankSettings {
         RankSettings {
             length: self.length.unwrap_or(usual),
@@ -190,25 +198,9 @@ pub struct TimelineArgs {
     /// How to print it
     #[arg(long, default_value = "table")]
     pub format: RankFormat,
-    /// Tokens in the block that is repeated [default: 50, or as many as fit]
-    #[arg(long, value_name = "TOKENS")]
-    pub length: Option<usize>,
-    /// Number of sequences
-    #[arg(long, value_name = "N", default_value_t = RankSettings::default().batch)]
-    pub batch: usize,
-    /// Seed of the random tokens
-    #[arg(long, default_value_t = RankSettings::default().seed)]
-    pub seed: u64,
-    /// Whether sequences begin with the BOS token
-    #[arg(long, default_value = "auto", value_parser = bos())]
-    pub bos: Bos,
-}
-
-impl TimelineArgs {
-    /// How the benchmark sequences are drawn, but for their length.
-    pub fn settings(&self) -> RankSettings {
-        RankSettings { batch: self.batch, seed: self.seed, bos: self.bos, ..RankSettings::default() }
-    }
+    /// How heads are measured.
+    #[command(flatten)]
+    pub benchmark: BenchmarkArgs,
 }
 
 /// How a ranking is printed.
@@ -434,7 +426,7 @@ mod tests {
             assert_eq!(cli.common.device, DeviceChoice::Cuda(1));
             let Some(Command::Rank(rank)) = cli.command else { panic!("not rank: {arguments}") };
             assert_eq!(rank.model.as_deref(), Some("m"));
-            assert_eq!(rank.settings(50), RankSettings::default());
+            assert_eq!(rank.benchmark.settings(50), RankSettings::default());
         }
         assert!(read("--device cuda:x").is_err());
         assert!(read("--device tpu").is_err());

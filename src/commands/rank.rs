@@ -26,11 +26,11 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
     model.has_heads()?;
-    let benchmark = model.benchmark(args.settings(model.info.block))?;
+    let benchmark = model.benchmark(args.benchmark.settings(model.info.block))?;
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, layers| bar.borrow_mut().show("scoring heads", done, layers);
     let control = Control { progress: &progress, cancelled: &|| false };
-    let (scores, settings) = score(&model, &benchmark, args.by, args.batch, &control)?;
+    let (scores, settings) = score(&model, &benchmark, args.by, &control)?;
     bar.borrow_mut().clear();
     let ranking = Ranking::new(&model.info, settings, &scores, args.top);
     super::print(&match args.format {
@@ -46,9 +46,9 @@ pub fn score(
     model: &Model,
     benchmark: &Benchmark,
     by: Score,
-    batch: usize,
     control: &Control<'_>,
 ) -> Result<(Vec<HeadScores>, Settings)> {
+    let batch = benchmark.settings().batch;
     let draws = |kind| if kind == Kind::of(by) { batch } else { benchmark.draws(kind) };
     let wanted: Vec<(Kind, usize)> =
         Kind::ALL.into_iter().flat_map(|kind| (0..draws(kind)).map(move |draw| (kind, draw))).collect();

@@ -7,7 +7,7 @@ use crate::{
     analysis::{loss, timeline::Point},
     checkpoint::run,
     cli::{Common, RankFormat, TimelineArgs},
-    engine::protocol::{ModelInfo, RankSettings},
+    engine::protocol::ModelInfo,
     memory,
     model::decoder::Control,
     report::{rank::Settings, timeline::Timeline},
@@ -62,10 +62,9 @@ impl Run {
         }
         // The same sequences for every snapshot.
         let usual = self.last.as_ref().map_or(model.info.block, |(_, settings)| settings.length);
-        let benchmark =
-            model.benchmark(RankSettings { length: args.length.unwrap_or(usual), ..args.settings() })?;
-        let (scores, settings) = score(&model, &benchmark, args.by, args.batch, &Control::FREE)?;
-        let repeat = loss::repeat(&model.decoder, &benchmark, args.batch, &Control::FREE)?;
+        let benchmark = model.benchmark(args.benchmark.settings(usual))?;
+        let (scores, settings) = score(&model, &benchmark, args.by, &Control::FREE)?;
+        let repeat = loss::repeat(&model.decoder, &benchmark, settings.batch, &Control::FREE)?;
         self.points.push(Point { step: snapshot.step, scores, repeat });
         self.sources.push(model.info.source.clone());
         self.last = Some((model.info, settings));

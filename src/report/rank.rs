@@ -1,6 +1,6 @@
 //! A ranking of heads, as a table for reading, as JSON and as CSV.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -35,6 +35,14 @@ pub struct Settings {
     pub by: Score,
 }
 
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { length, batch, seed, bos, .. } = self;
+        let bos = if *bos { "BOS, then " } else { "" };
+        write!(f, "{bos}{length} random tokens, twice; {batch} sequences, seed {seed}")
+    }
+}
+
 fn as_map<S: Serializer>(draws: &[(Kind, usize)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(draws.iter().map(|(kind, count)| (kind, count)))
 }
@@ -61,15 +69,7 @@ impl<'a> Ranking<'a> {
     pub fn table(&self) -> String {
         let Self { model, settings, .. } = self;
         let mut out = heading(model);
-        let _ = writeln!(
-            out,
-            "{}{} random tokens, twice; {} sequences, seed {}; sorted by {}\n",
-            if settings.bos { "BOS, then " } else { "" },
-            settings.length,
-            settings.batch,
-            settings.seed,
-            settings.by.name()
-        );
+        let _ = writeln!(out, "{settings}; sorted by {}\n", settings.by.name());
         let _ = write!(out, "{:>4}  {:<7}", "rank", "head");
         for (name, width) in columns() {
             let _ = write!(out, "  {name:>width$}");

@@ -46,14 +46,7 @@ impl Timeline<'_> {
             points.len(),
             model.device
         );
-        let _ = writeln!(
-            out,
-            "{}{} random tokens, twice; {} sequences, seed {}; gain in nats per token\n",
-            if settings.bos { "BOS, then " } else { "" },
-            settings.length,
-            settings.batch,
-            settings.seed
-        );
+        let _ = writeln!(out, "{settings}; gain in nats per token\n");
         let heads = self.best_heads();
         let best = [format!("best {}", settings.by.name()), "best previous".to_owned()];
         let heading = ["step".to_owned(), "gain".to_owned()]
