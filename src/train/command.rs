@@ -12,6 +12,8 @@ use std::{
 };
 
 use anyhow::Result;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
@@ -20,7 +22,7 @@ use signal_hook::{
 use super::{
     Event, Settings, Spacing,
     progress::{Display, table},
-    text::Corpus,
+    text::{Corpus, Invented},
     train,
 };
 use crate::{memory, model::place::DeviceChoice};
@@ -110,9 +112,9 @@ pub struct TrainArgs {
     /// Steps between savings of the state to go on from
     #[arg(long, default_value_t = Settings::default().save_every, value_name = "N")]
     pub save_every: usize,
-    /// Make the names of the text up anew in every stretch, so that they cannot be learnt by heart
-    #[arg(long)]
-    pub invent_names: bool,
+    /// Make the names of the text up: often (also without a value) or once
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "often")]
+    pub invent_names: Option<Invented>,
 }
 
 impl TrainArgs {
@@ -149,10 +151,15 @@ pub fn run(args: &TrainArgs, device: DeviceChoice, quiet: bool) -> Result<ExitCo
     let settings = args.settings();
     let mut display = Display::new(settings.steps, settings.batch * settings.context, quiet)?;
     let mut corpus = Corpus::read(&args.text)?;
-    if args.invent_names {
-        corpus = corpus.with_invented_names();
+    if let Some(how) = args.invent_names {
+        corpus = match how {
+            Invented::Often => corpus.with_invented_names(),
+            Invented::Once => corpus.with_names_invented_once(&mut ChaCha8Rng::seed_from_u64(args.seed)),
+        };
         let (names, places) = corpus.names();
-        display.note(&format!("{names} names in {places} places are made up anew in every stretch of text"));
+        let often =
+            if corpus.changes() { "anew in every stretch of text" } else { "once for the whole text" };
+        display.note(&format!("{names} names in {places} places are made up {often}"));
     }
     let trained = train(&settings, &corpus, &args.out, &device.open()?, |event| {
         match event {

@@ -203,7 +203,7 @@ fn identity(settings: &Settings, corpus: &Corpus, device: &Device) -> Result<Map
         other => bail!("settings are an object, not {other}"),
     };
     all.insert("text".into(), format!("{:016x}", corpus.fingerprint()).into());
-    all.insert("invent-names".into(), corpus.invents_names().into());
+    all.insert("invent-names".into(), serde_json::to_value(corpus.invented())?);
     all.insert("device".into(), if device.is_cpu() { "cpu" } else { "accelerator" }.into());
     Ok(all)
 }

@@ -75,7 +75,7 @@ impl<'a> Snapshots<'a> {
             "the text kept for measuring is shorter than --context {}: give more text",
             settings.context
         );
-        Ok(Self { settings, tokenizer, held_out, names: corpus.changes(), out })
+        Ok(Self { settings, tokenizer, held_out, names: corpus.names().0 > 0, out })
     }
 
     /// Where the snapshot after so many steps is.

@@ -2,7 +2,9 @@
 //!
 //! A small model that sees `Mr. Darcy` a thousand times learns the pair by heart and has no reason to look back. With
 //! [`Corpus::with_invented_names`] each stretch of about 1,500 characters gets names of its own, the same throughout
-//! the stretch, so that the only way to know the name after `Doctor` is to find it earlier in the text.
+//! the stretch, so that the only way to know the name after `Doctor` is to find it earlier in the text. With
+//! [`Corpus::with_names_invented_once`] the whole text has one cast, which can be remembered and must be by a model that
+//! cannot look back.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +13,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use rand::{Rng, seq::SliceRandom};
+use serde::Serialize;
 
 /// Characters of a stretch, within which names stay the same.
 pub const STRETCH: usize = 1_500;
@@ -87,9 +91,20 @@ const NO_NAMES: [&str; 36] = [
 /// A text in stretches.
 pub struct Corpus {
     stretches: Vec<Vec<Piece>>,
-    names: usize,
-    invents: bool,
+    /// Names that are replaced, and in how many places.
+    names: (usize, usize),
+    invented: Option<Invented>,
     fingerprint: u64,
+}
+
+/// How often names are made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Invented {
+    /// Anew in every stretch of text, so that they cannot be learnt by heart
+    Often,
+    /// Once for the whole text, so that they can
+    Once,
 }
 
 /// A part of a stretch.
@@ -117,7 +132,7 @@ impl Corpus {
             bail!("the text has fewer than {} characters: give more of it with --text", 2 * STRETCH);
         }
         let stretches = stretches.into_iter().map(|stretch| vec![Piece::Plain(stretch)]).collect();
-        Ok(Self { stretches, names: 0, invents: false, fingerprint })
+        Ok(Self { stretches, names: (0, 0), invented: None, fingerprint })
     }
 
     /// Marks the names of the text, so that each stretch gets its own invented ones from here on.
@@ -126,8 +141,7 @@ impl Corpus {
             Piece::Plain(text) => Some(text.as_str()),
             Piece::Name { .. } => None,
         }));
-        self.names = names.len();
-        self.invents = true;
+        self.invented = Some(Invented::Often);
         for stretch in &mut self.stretches {
             *stretch = stretch
                 .drain(..)
@@ -137,19 +151,30 @@ impl Corpus {
                 })
                 .collect();
         }
+        let places = self.stretches.iter().flatten().filter(|piece| matches!(piece, Piece::Name { .. }));
+        self.names = (names.len(), places.count());
+        self
+    }
+
+    /// Replaces the names of the text by invented ones drawn from `rng`, each by the same throughout, and its title too.
+    pub fn with_names_invented_once(mut self, rng: &mut impl Rng) -> Self {
+        self = self.with_invented_names();
+        let mut cast = Cast::new(rng);
+        for stretch in &mut self.stretches {
+            *stretch = vec![Piece::Plain(written(stretch, &mut cast, rng))];
+        }
+        self.invented = Some(Invented::Once);
         self
     }
 
     /// How many different names of the text are replaced, and in how many places.
     pub fn names(&self) -> (usize, usize) {
-        let places =
-            self.stretches.iter().flatten().filter(|piece| matches!(piece, Piece::Name { .. })).count();
-        (self.names, places)
+        self.names
     }
 
-    /// Whether names are to be made up, were there any.
-    pub fn invents_names(&self) -> bool {
-        self.invents
+    /// How often names are made up, were there any.
+    pub fn invented(&self) -> Option<Invented> {
+        self.invented
     }
 
     /// A number that tells this text from another.
@@ -159,7 +184,7 @@ impl Corpus {
 
     /// Whether reading the text again gives new names.
     pub fn changes(&self) -> bool {
-        self.names > 0
+        self.names.0 > 0 && self.invented == Some(Invented::Often)
     }
 
     /// The stretches to train on, with names drawn from `rng`.
@@ -175,7 +200,10 @@ impl Corpus {
 
     fn part(&self, rng: &mut impl Rng, wanted: impl Fn(usize) -> bool) -> Vec<String> {
         let stretches = self.stretches.iter().enumerate();
-        stretches.filter(|(index, _)| wanted(*index)).map(|(_, stretch)| written(stretch, rng)).collect()
+        stretches
+            .filter(|(index, _)| wanted(*index))
+            .map(|(_, stretch)| written(stretch, &mut Cast::new(rng), rng))
+            .collect()
     }
 }
 
@@ -185,34 +213,51 @@ fn fingerprint(stretches: &[String]) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Writes a stretch out with fresh names: one invented name and one title for each name in it.
-fn written(stretch: &[Piece], rng: &mut impl Rng) -> String {
-    let mut titles = TITLES;
-    titles.shuffle(rng);
-    let mut deck = titles.iter().cycle();
-    let mut taken = HashSet::new();
-    let mut cast: HashMap<usize, String> = HashMap::new();
-    let mut title_of: HashMap<usize, &str> = HashMap::new();
+/// The invented name and the title of each name of the text, drawn when it is first met.
+struct Cast {
+    names: HashMap<usize, String>,
+    taken: HashSet<String>,
+    titles: HashMap<usize, &'static str>,
+    deck: [&'static str; TITLES.len()],
+}
+
+impl Cast {
+    fn new(rng: &mut impl Rng) -> Self {
+        let mut deck = TITLES;
+        deck.shuffle(rng);
+        Self { names: HashMap::new(), taken: HashSet::new(), titles: HashMap::new(), deck }
+    }
+
+    fn title(&mut self, name: usize) -> &'static str {
+        let next = self.deck[self.titles.len() % self.deck.len()];
+        self.titles.entry(name).or_insert(next)
+    }
+
+    fn name(&mut self, name: usize, rng: &mut impl Rng) -> &str {
+        let taken = &mut self.taken;
+        self.names.entry(name).or_insert_with(|| {
+            loop {
+                let name = invented_name(rng);
+                if taken.insert(name.clone()) {
+                    break name;
+                }
+            }
+        })
+    }
+}
+
+/// Writes a stretch out with the names and titles of `cast`.
+fn written(stretch: &[Piece], cast: &mut Cast, rng: &mut impl Rng) -> String {
     let mut text = String::new();
     for piece in stretch {
         match piece {
             Piece::Plain(plain) => text.push_str(plain),
             Piece::Name { name, titled } => {
                 if *titled {
-                    text.push_str(
-                        title_of.entry(*name).or_insert_with(|| deck.next().copied().unwrap_or("Doctor")),
-                    );
+                    text.push_str(cast.title(*name));
                     text.push(' ');
                 }
-                let invented = cast.entry(*name).or_insert_with(|| {
-                    loop {
-                        let name = invented_name(rng);
-                        if taken.insert(name.clone()) {
-                            break name;
-                        }
-                    }
-                });
-                text.push_str(invented);
+                text.push_str(cast.name(*name, rng));
             }
         }
     }

@@ -36,6 +36,19 @@ fn names_are_invented_and_stay_the_same_in_a_stretch() {
 }
 
 #[test]
+fn names_made_up_once_are_the_same_throughout() {
+    let corpus = Corpus::from_texts(&[story()]).unwrap().with_names_invented_once(&mut rng());
+    assert!(!corpus.changes());
+    assert!(corpus.names().0 > 0 && corpus.names().1 > 100, "{:?}", corpus.names());
+    let text = corpus.training(&mut rng()).concat();
+    assert_eq!(text, corpus.training(&mut ChaCha8Rng::seed_from_u64(8)).concat());
+    assert!(!text.contains("Darcy"), "{}", &text[..200]);
+    let told: HashSet<&str> =
+        text.split("she told ").skip(1).filter_map(|rest| rest.split([' ', ',', '.']).next()).collect();
+    assert_eq!(told.len(), 1, "one name for one person: {told:?}");
+}
+
+#[test]
 fn words_that_are_also_written_small_are_no_names() {
     let text =
         "Then, The house, in The end, the cat of Bath saw the bath of the house; so Bath it was. ".repeat(60);
