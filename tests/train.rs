@@ -206,7 +206,7 @@ fn every_kind_of_snapshot_opens_and_computes_what_was_trained() {
         let output = attnscope(folder, &[arguments, &["--quiet"]].concat());
         let said = message(&output);
         assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
-        assert!(said.contains("no layers") && said.contains("attnscope trace"), "{said}");
+        assert!(said.contains("no layers") && said.contains("attnscope circuits"), "{said}");
     }
     done(&attnscope(folder, &["trace", bigrams, "--ids", "0,5,9", "--out", "logits.safetensors"]));
     let tensors = candle_core::safetensors::load(folder.join("logits.safetensors"), &Device::Cpu).unwrap();
