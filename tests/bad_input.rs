@@ -125,7 +125,11 @@ fn files_of_torch_that_cannot_be_read() {
         fs::write(&weights, text).unwrap();
         trace(&weights, "1,2", &["spoilt.pt: no file of torch.save"]);
     }
-    trace(&source.join("legacy.bin"), "1,2", &["legacy.bin", "before 1.6", "torch.save(torch.load(f), f)"]);
+    let legacy = fs::read(source.join("legacy.bin")).unwrap();
+    for length in [13, 100, legacy.len() / 2, legacy.len() - 1] {
+        fs::write(&weights, &legacy[..length]).unwrap();
+        trace(&weights, "1,2", &["spoilt.pt", "fetch it again"]);
+    }
     trace(&source.join("object.pt"), "1,2", &["object.pt", "pickled object", "save model.state_dict()"]);
     trace(&source.join("odd.pth"), "1,2", &["odd.pth", "no tensor `transformer."]);
 }

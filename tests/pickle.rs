@@ -75,7 +75,7 @@ fn tensors_of_every_layout_and_type_are_read_as_torch_does() {
     let mut twin = Weights::default();
     safetensors::read_file(&fixture("odd.safetensors"), &mut twin).unwrap();
     assert_eq!(twin.iter().count(), 15);
-    for file in ["odd.pth", "odd-protocol-5.pth"] {
+    for file in ["odd.pth", "odd-protocol-5.pth", "odd-legacy.pth"] {
         let weights = read(&fixture(file)).unwrap();
         assert_same(&weights, &twin);
         let place = |name| weights.get(name).unwrap().bytes().as_ptr();
@@ -95,6 +95,7 @@ fn a_model_computes_the_same_from_every_kind_of_file() {
     ];
     let folders = [
         folder(&["pytorch_model.bin"]),
+        folder(&["legacy.bin=pytorch_model.bin"]),
         folder(&shards),
         folder(&["nested.pt"]),
         folder(&["nested.pt=ckpt.pth"]),
@@ -116,7 +117,7 @@ fn a_model_computes_the_same_from_every_kind_of_file() {
         let model = folder.path().to_str().unwrap();
         assert!(logits(model) == expected, "{:?}", fs::read_dir(model).unwrap().collect::<Vec<_>>());
     }
-    for file in ["pytorch_model.bin", "pytorch_model.bin.index.json", "nested.pt"] {
+    for file in ["pytorch_model.bin", "pytorch_model.bin.index.json", "nested.pt", "legacy.bin"] {
         assert!(logits(fixture(file).to_str().unwrap()) == expected, "{file}");
     }
 }
@@ -209,6 +210,67 @@ impl Forged {
     }
 }
 
+/// A file as torch before 1.6 wrote it: `pickle`, a list of storages and what follows.
+fn legacy(version: i16, pickle: &[u8], list: &[u8], storages: &[(i64, &[u8])]) -> Vec<u8> {
+    let [low, high] = version.to_le_bytes();
+    let head = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M";
+    let mut bytes = [&head[..], &[low, high], b".\x80\x02}.", pickle, list].concat();
+    for (count, numbers) in storages {
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(*numbers);
+    }
+    bytes
+}
+
+#[test]
+fn files_of_old_torch_are_read_in_place_and_their_lies_refused() {
+    let (mut old, mut new) = (Weights::default(), Weights::default());
+    pickle::read_file(&fixture("legacy.bin"), &mut old).unwrap();
+    pickle::read_file(&fixture("pytorch_model.bin"), &mut new).unwrap();
+    assert_same(&old, &new);
+    let place = |weights: &Weights, name| weights.get(name).unwrap().bytes().as_ptr();
+    let tied = place(&old, "lm_head.weight");
+    assert_eq!(tied, place(&old, "transformer.wte.weight"), "no copy is made");
+
+    let eight: Vec<u8> = (0..8_u8).flat_map(|number| f32::from(number).to_le_bytes()).collect();
+    let one = Forged::tensor("FloatStorage", 1, &[3], &[1]).pickle;
+    let keys = |keys: &[&str]| {
+        let keys = keys.iter().flat_map(|key| [&[b'U', key.len() as u8][..], key.as_bytes()].concat());
+        [&b"\x80\x02]("[..], &keys.collect::<Vec<_>>(), b"e."].concat()
+    };
+    let a = |bytes: &[u8]| read_bytes(bytes).map(|weights| weights.get("a").unwrap().to_f32());
+    assert_eq!(a(&legacy(1001, &one, &keys(&["0"]), &[(8, &eight)])).unwrap(), [1.0, 2.0, 3.0]);
+    // Its storage is a part of another, which begins at the fourth number of that.
+    let place = one.windows(2).position(|two| two == b"tQ").unwrap();
+    let part = [&one[..place], b"(U\x01vK\x04K\x04t", &one[place..]].concat();
+    assert_eq!(a(&legacy(1001, &part, &keys(&["0"]), &[(8, &eight)])).unwrap(), [5.0, 6.0, 7.0]);
+
+    let read = |list: &[u8], storages: &[(i64, &[u8])]| read_bytes(&legacy(1001, &one, list, storages));
+    refused(read(&keys(&["0"]), &[(3, &eight)]), "tensor `a` does not fit in its file");
+    for count in [9, -1, i64::MAX, i64::MAX / 4 + 1, i64::MIN] {
+        refused(read(&keys(&["0"]), &[(count, &eight)]), "storage 0 ends outside");
+    }
+    refused(read(&keys(&["0"]), &[]), "storage 0 ends outside");
+    refused(read(&keys(&[]), &[(8, &eight)]), "holds no storage 0");
+    refused(read(&keys(&["0", "0"]), &[(8, &eight), (8, &eight)]), "has 0 twice");
+    refused(read(&keys(&["0", "1"]), &[(8, &eight), (8, &eight)]), "one of no tensor");
+    refused(read(b"\x80\x02](K\x00e.", &[(8, &eight)]), "one of no tensor");
+    refused(read(b"\x80\x02}.", &[(8, &eight)]), "no list of storages");
+    refused(read(b"", &[]), "cannot be followed");
+    refused(read_bytes(&legacy(1000, &one, &keys(&["0"]), &[(8, &eight)])), "unknown version");
+    let odd = Forged::tensor("OddStorage", 0, &[3], &[1]).pickle;
+    refused(read_bytes(&legacy(1001, &odd, &keys(&["0"]), &[(8, &eight)])), "not known, OddStorage");
+    let halves = Forged::tensor("HalfStorage", 0, &[3], &[1]).pickle;
+    let storage = |pickle: &[u8]| {
+        let begin = pickle.windows(2).position(|two| two == b"((").unwrap();
+        let end = pickle.windows(2).position(|two| two == b"tQ").unwrap();
+        pickle[begin + 1..end + 2].to_vec()
+    };
+    // An entry that is the same storage as halves.
+    let both = [&b"\x80\x02}U\x01b"[..], &storage(&halves), b"s", &one[3..]].concat();
+    refused(read_bytes(&legacy(1001, &both, &keys(&["0"]), &[(8, &eight)])), "storage 0 is of two types");
+}
+
 #[track_caller]
 fn refused(read: Result<Weights, String>, expected: &str) {
     let error = read.err().expect("it was read");
@@ -264,11 +326,11 @@ fn tensors_that_do_not_fit_in_their_storage_are_refused() {
 #[test]
 fn what_is_no_state_dict_of_this_machine_says_what_it_is() {
     let of = |name| read(&fixture(name)).map_err(|error| format!("{error:#}"));
-    refused(of("legacy.bin"), "before 1.6: save it again with a newer one, `torch.save(torch.load(f), f)`");
     let object =
         "holds a pickled object (torch.nn.modules.linear.Linear), not a state dict; save model.state_dict()";
     refused(of("object.pt"), object);
     refused(of("nested-object.pt"), object);
+    refused(of("legacy-object.pt"), "save model.state_dict()");
     refused(of("model.safetensors"), "no file of torch.save");
     for bytes in [&b""[..], b"PK", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"a page of text", b"\x80\x04K\x01."] {
         refused(read_bytes(bytes), "no file of torch.save");
@@ -320,18 +382,20 @@ fn a_small_pickle_cannot_take_all_memory_or_the_whole_stack() {
 
 #[test]
 fn no_changed_byte_and_no_cut_makes_it_panic() {
-    let bytes = fs::read(fixture("odd.pth")).unwrap();
     let (mut whole, mut broken) = (0, 0);
     let mut count = |read: Result<Weights, String>| *if read.is_ok() { &mut whole } else { &mut broken } += 1;
-    for place in 0..bytes.len() {
-        let mut changed = bytes.clone();
-        for mask in [0x01, 0x80, 0xff] {
-            changed[place] = bytes[place] ^ mask;
-            count(read_bytes(&changed));
+    for file in ["odd.pth", "odd-legacy.pth"] {
+        let bytes = fs::read(fixture(file)).unwrap();
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            for mask in [0x01, 0x80, 0xff] {
+                changed[place] = bytes[place] ^ mask;
+                count(read_bytes(&changed));
+            }
         }
-    }
-    for length in (0..bytes.len()).step_by(7) {
-        count(read_bytes(&bytes[..length]));
+        for length in (0..bytes.len()).step_by(7) {
+            count(read_bytes(&bytes[..length]));
+        }
     }
     assert!(whole > 1000 && broken > 1000, "{whole} read, {broken} refused");
 }
@@ -355,9 +419,10 @@ proptest! {
 
     #[test]
     fn no_handful_of_changes_makes_it_panic(
-        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        file in proptest::sample::select(&["odd-protocol-5.pth", "odd-legacy.pth"][..]),
     ) {
-        let mut bytes = fs::read(fixture("odd-protocol-5.pth")).unwrap();
+        let mut bytes = fs::read(fixture(file)).unwrap();
         for (place, byte) in changes {
             let place = place.index(bytes.len());
             bytes[place] = byte;

@@ -1,16 +1,19 @@
-//! Weights in the files of `torch.save`: a zip archive of one pickle and of the bytes of its tensors.
+//! Weights in the files of `torch.save`: a zip archive of one pickle and of the bytes of its tensors, or, before torch
+//! 1.6, both in a row.
 //!
 //! The pickle is read for what it says of tensors and never executed; their bytes stay where they are in the file.
 
 mod archive;
+mod legacy;
 mod machine;
 
-use std::{path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 
 use self::{
     archive::Archive,
+    legacy::Legacy,
     machine::{Class, Id, Pickle},
 };
 use super::weights::{Backing, StoredTensor, WeightType, Weights};
@@ -32,17 +35,30 @@ pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
 }
 
 fn read(backing: &Arc<Backing>, weights: &mut Weights) -> Result<()> {
+    if let Some(legacy) = Legacy::open(backing.bytes())? {
+        return add(backing, &legacy.pickle, |key| legacy.storage(key), weights);
+    }
     let mut archive = Archive::open(backing.bytes())?;
-    let pickle = Pickle::follow(archive.pickle()?)?;
+    let (pickle, _) = Pickle::follow(archive.pickle()?)?;
+    add(backing, &pickle, |key| archive.storage(key), weights)
+}
+
+/// Adds the tensors that a pickle describes, the bytes of whose storages lie where `storage` says.
+fn add(
+    backing: &Arc<Backing>,
+    pickle: &Pickle<'_>,
+    mut storage: impl FnMut(&str) -> Result<Range<usize>>,
+    weights: &mut Weights,
+) -> Result<()> {
     let mut copies = Copies::of(backing);
-    for &(name, value) in state_dict(&pickle)? {
-        let (Some(name), Some(arguments)) = (pickle.text(name), tensor(&pickle, value)) else { continue };
+    for &(name, value) in state_dict(pickle)? {
+        let (Some(name), Some(arguments)) = (pickle.text(name), tensor(pickle, value)) else { continue };
         let damaged = || format!("tensor `{name}` does not fit in its file; it is damaged: fetch it again");
-        let view = View::read(&pickle, arguments).with_context(damaged)?;
+        let view = View::read(pickle, arguments).with_context(damaged)?;
         // Buffers such as masks and position ids; a family that asked for one would be told that it is missing.
         let Some(kind) = view.kind else { continue };
         let bytes = view.bytes(kind).with_context(damaged)?;
-        let source = archive.storage(view.storage)?;
+        let source = storage(view.storage)?;
         if view.reach(kind).is_none_or(|reach| reach > source.len()) {
             bail!(damaged());
         }
@@ -107,11 +123,18 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Reads `(storage, offset, shape, strides, ...)`, where the storage is `("storage", class, key, device, count)`.
+    /// Reads `(storage, offset, shape, strides, ...)`, where the storage is `("storage", class, key, device, count)`, of
+    /// old files with `None` or its part `(key, offset, count)` of that storage behind.
     fn read(pickle: &Pickle<'a>, arguments: &[Id]) -> Option<Self> {
         let &[storage, offset, shape, strides, ..] = arguments else { return None };
-        let &[_, class, key, ..] = pickle.tuple(pickle.outside(storage)?)? else { return None };
+        let &[_, class, key, _, _, ref part @ ..] = pickle.tuple(pickle.outside(storage)?)? else {
+            return None;
+        };
         let number = |id| usize::try_from(pickle.int(id)?).ok();
+        let start = match part.first().and_then(|&part| pickle.tuple(part)) {
+            Some(&[_, start, _]) => number(start)?,
+            _ => 0,
+        };
         let numbers = |id| pickle.tuple(id)?.iter().map(|&id| number(id)).collect::<Option<Vec<_>>>();
         let (shape, mut strides) = (numbers(shape)?, numbers(strides)?);
         if shape.len() != strides.len() || shape.len() > DEEPEST {
@@ -126,7 +149,7 @@ impl<'a> View<'a> {
         Some(Self {
             kind: kind(pickle.class(class)?),
             storage: pickle.text(key)?,
-            offset: if empty { 0 } else { number(offset)? },
+            offset: if empty { 0 } else { number(offset)?.checked_add(start)? },
             shape,
             strides,
         })

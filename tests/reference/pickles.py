@@ -24,6 +24,8 @@ def model(folder):
     state = dict(gpt2.state_dict()) | {"transformer.h.0.attn.bias": torch.ones(1, 1, 16, 16, dtype=torch.bool)}
     assert state["lm_head.weight"].data_ptr() == state["transformer.wte.weight"].data_ptr()
     torch.save(state, folder / "pytorch_model.bin")
+    # As torch before 1.6 wrote it.
+    torch.save(state, folder / "legacy.bin", _use_new_zipfile_serialization=False)
 
     names = sorted(state.keys() - {"lm_head.weight"})
     shards = {"pytorch_model-00001-of-00002.bin": names[:9], "pytorch_model-00002-of-00002.bin": names[9:]}
@@ -80,6 +82,7 @@ def odd(folder):
     }
     torch.save(weights | others, folder / "odd.pth")
     torch.save(weights | others, folder / "odd-protocol-5.pth", pickle_protocol=5)
+    torch.save(weights | others, folder / "odd-legacy.pth", _use_new_zipfile_serialization=False)
     save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, folder / "odd.safetensors")
 
 
@@ -89,4 +92,4 @@ def write(folder):
     odd(folder)
     torch.save(torch.nn.Linear(2, 2), folder / "object.pt")
     torch.save({"model": torch.nn.Linear(2, 2)}, folder / "nested-object.pt")
-    torch.save({"a": torch.ones(2)}, folder / "legacy.bin", _use_new_zipfile_serialization=False)
+    torch.save(torch.nn.Linear(2, 2), folder / "legacy-object.pt", _use_new_zipfile_serialization=False)

@@ -1,18 +1,16 @@
-//! The members of a file of `torch.save`, which is a zip archive that compresses nothing.
+//! The members of a file of `torch.save` since torch 1.6, which is a zip archive that compresses nothing.
 
 use std::{io::Cursor, ops::Range};
 
 use anyhow::{Context, Result, anyhow, bail};
 use zip::{CompressionMethod, ZipArchive};
 
+use super::machine::LONGEST;
+
 /// The member that describes the tensors.
 const PICKLE: &str = "data.pkl";
-/// Most bytes of that member: those of the largest models have a few million.
-const LONGEST_PICKLE: usize = 64 << 20;
 /// How every zip archive begins.
 const ZIP: &[u8] = b"PK\x03\x04";
-/// How files of torch before 1.6 begin: a pickle of one large number.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// A file of `torch.save` and where its members lie.
 pub struct Archive<'a> {
@@ -26,14 +24,8 @@ impl<'a> Archive<'a> {
     /// Reads the list of members at the end of `bytes`.
     ///
     /// # Errors
-    /// When `torch.save` did not write it, or a torch that is too old, or on a machine of the other byte order.
+    /// When `torch.save` did not write it, or on a machine of the other byte order.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        if bytes.starts_with(LEGACY) {
-            bail!(
-                "written by a torch before 1.6: save it again with a newer one, `torch.save(torch.load(f), f)`, or as \
-                 safetensors"
-            );
-        }
         if !bytes.starts_with(ZIP) {
             bail!("no file of torch.save: fetch it again, or name the file that holds the weights");
         }
@@ -53,7 +45,7 @@ impl<'a> Archive<'a> {
     /// The bytes of the pickle.
     pub fn pickle(&mut self) -> Result<&'a [u8]> {
         let range = self.member(PICKLE)?.with_context(|| format!("it holds no {PICKLE}: fetch it again"))?;
-        if range.len() > LONGEST_PICKLE {
+        if range.len() > LONGEST {
             bail!("its {PICKLE} has {} bytes, too many for a state dict", range.len());
         }
         Ok(&self.bytes[range])

@@ -7,6 +7,9 @@ use std::{collections::HashMap, str::from_utf8};
 
 use anyhow::{Context, Result};
 
+/// Most bytes of a pickle: those of the largest models have a few million.
+pub const LONGEST: usize = 64 << 20;
+
 /// Number of a value.
 pub type Id = usize;
 
@@ -19,11 +22,12 @@ enum Value<'a> {
     Text(&'a str),
     Class(Class<'a>),
     Tuple(Vec<Id>),
+    List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Call(Id, Id),
     /// What lies outside the pickle, such as a storage, by the value that names it.
     Outside(Id),
-    /// Lists, floats, bytes, `None`: nothing that describes a tensor.
+    /// Sets, floats, bytes, `None`: nothing that describes a tensor.
     Other,
 }
 
@@ -37,11 +41,11 @@ pub struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Follows the pickle in `bytes` to its end.
+    /// Follows the pickle that `bytes` begin with to its end, and says how many of them it is.
     ///
     /// # Errors
     /// When it is damaged, or has an instruction that `torch.save` never writes.
-    pub fn follow(bytes: &'a [u8]) -> Result<Self> {
+    pub fn follow(bytes: &'a [u8]) -> Result<(Self, usize)> {
         let mut machine = Machine {
             rest: bytes,
             values: vec![Value::Other],
@@ -53,7 +57,7 @@ impl<'a> Pickle<'a> {
             let place = bytes.len() - machine.rest.len();
             format!("its pickle cannot be followed at byte {place}: it is damaged; fetch it again")
         })?;
-        Ok(Self { values: machine.values, root })
+        Ok((Self { values: machine.values, root }, bytes.len() - machine.rest.len()))
     }
 
     /// What the pickle is of.
@@ -81,6 +85,11 @@ impl<'a> Pickle<'a> {
         if let Value::Tuple(parts) = &self.values[id] { Some(parts) } else { None }
     }
 
+    /// The parts of a list.
+    pub fn list(&self, id: Id) -> Option<&[Id]> {
+        if let Value::List(parts) = &self.values[id] { Some(parts) } else { None }
+    }
+
     /// The keys and values of a dict.
     pub fn dict(&self, id: Id) -> Option<&[(Id, Id)]> {
         if let Value::Dict(entries) = &self.values[id] { Some(entries) } else { None }
@@ -98,6 +107,11 @@ impl<'a> Pickle<'a> {
     /// The value that names something outside the pickle.
     pub fn outside(&self, id: Id) -> Option<Id> {
         if let Value::Outside(name) = self.values[id] { Some(name) } else { None }
+    }
+
+    /// Every value that names something outside the pickle.
+    pub fn all_outside(&self) -> impl Iterator<Item = Id> {
+        (0..self.values.len()).filter_map(|id| self.outside(id))
     }
 }
 
@@ -130,8 +144,8 @@ impl<'a> Machine<'a> {
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.stack.pop()?),
             b'1' => drop(self.since_mark()?),
-            b'N' | 0x88 | 0x89 | b']' | 0x8f => self.stack.push(OTHER),
-            b'l' | 0x91 => self.since_mark().map(|_| self.stack.push(OTHER))?,
+            b'N' | 0x88 | 0x89 | 0x8f => self.stack.push(OTHER),
+            0x91 => self.since_mark().map(|_| self.stack.push(OTHER))?,
             b'G' => self.skip(8)?,
             b'K' | b'M' | b'J' | 0x8a | 0x8b => self.number(code)?,
             b'X' | b'U' | b'T' | 0x8c | 0x8d => self.string(code)?,
@@ -160,6 +174,19 @@ impl<'a> Machine<'a> {
                 let parts = self.since_mark()?;
                 self.push(Value::Tuple(parts));
             }
+            b']' => self.push(Value::List(Vec::new())),
+            b'l' => {
+                let parts = self.since_mark()?;
+                self.push(Value::List(parts));
+            }
+            b'a' => {
+                let part = self.stack.pop()?;
+                self.append(&[part])?;
+            }
+            b'e' => {
+                let parts = self.since_mark()?;
+                self.append(&parts)?;
+            }
             b'}' => self.push(Value::Dict(Vec::new())),
             b'd' => {
                 let parts = self.since_mark()?;
@@ -175,9 +202,9 @@ impl<'a> Machine<'a> {
                 let parts = self.since_mark()?;
                 self.set(&parts)?;
             }
-            // What a list, a set or an object is filled with describes no tensor.
-            b'a' | b'b' => drop(self.stack.pop()?),
-            b'e' | 0x90 => drop(self.since_mark()?),
+            // What a set or an object is filled with describes no tensor.
+            b'b' => drop(self.stack.pop()?),
+            0x90 => drop(self.since_mark()?),
             b'q' | b'r' | 0x94 => self.remember(code)?,
             b'h' | b'j' => {
                 let place = self.count(if code == b'h' { 1 } else { 4 })?;
@@ -280,6 +307,14 @@ impl<'a> Machine<'a> {
         };
         let class = (*module, *name);
         self.push(Value::Class(class));
+        Some(())
+    }
+
+    /// Puts `parts` into the list on top of the stack; an object that takes them is left alone.
+    fn append(&mut self, parts: &[Id]) -> Option<()> {
+        if let Value::List(list) = &mut self.values[*self.stack.last()?] {
+            list.extend(parts);
+        }
         Some(())
     }
 
