@@ -1,5 +1,7 @@
 //! The arguments of `circuits`.
 
+use std::path::PathBuf;
+
 use clap::{
     Args, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -23,6 +25,19 @@ pub struct CircuitsArgs {
     /// Token to look at, for bigram and trigrams
     #[arg(long, value_name = "TEXT", requires = "what", conflicts_with_all = ["ids", "prompt"])]
     pub token: Option<String>,
+    /// Plain text files in UTF-8 whose bigrams the bigram table is compared with, as they are, for bigram
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        requires = "what",
+        conflicts_with_all = ["token", "ids", "prompt", "head"]
+    )]
+    pub text: Option<Vec<PathBuf>>,
+    /// Take the text as `train --invent-names` does on one reading: tidied, every twentieth stretch left out, and names
+    /// made up with --seed, which a run draws anew on every reading
+    #[arg(long, requires = "text")]
+    pub invent_names: bool,
     /// Token ids in place of --token or --prompt, exactly as given: no BOS is added
     #[arg(long, value_name = "ID,ID", value_delimiter = ',', requires = "what", conflicts_with = "prompt")]
     pub ids: Option<Vec<u32>>,
@@ -38,7 +53,7 @@ pub struct CircuitsArgs {
     /// How to print it; csv has the first list of what was asked for
     #[arg(long, default_value = "table")]
     pub format: RankFormat,
-    /// Seed of the random matrices and of the random tokens
+    /// Seed of the random matrices, of the random tokens and of invented names
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// What stands for a token: its embedding with what the first layer's MLP makes of it, or the embedding alone
@@ -53,7 +68,7 @@ pub enum What {
     Copying,
     /// Q-, K- and V-composition of pairs of heads, above random matrices
     Composition,
-    /// Next tokens of --token along the direct path
+    /// Next tokens of --token along the direct path, or how it agrees with the bigrams of --text
     Bigram,
     /// Skip-trigrams of a head (source ... destination -> out), and the bugs they force
     Trigrams,

@@ -300,7 +300,7 @@ impl Decoder {
     /// What the first layer's MLP makes of embeddings that no attention has changed, `[rows, width]`; `None` where there
     /// is none.
     pub fn first_mlp(&self, x: &Tensor) -> Result<Option<Tensor>> {
-        match (&self.layers[0].mlp, &self.spec.mlp) {
+        match (self.layers.first().and_then(|layer| layer.mlp.as_ref()), &self.spec.mlp) {
             (Some(weights), Some(mlp)) => self.mlp(x, weights, mlp).map(Some),
             _ => Ok(None),
         }

@@ -39,6 +39,15 @@ pub struct Settings {
     /// `--as`, where a token of skip-trigrams is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// The files whose bigrams a table is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Vec<String>>,
+    /// Whether names were made up in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invent_names: Option<bool>,
+    /// Times that a pair of tokens must occur to be compared by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least: Option<usize>,
     /// Positions that profiles are taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positions: Option<usize>,

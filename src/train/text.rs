@@ -277,7 +277,7 @@ pub fn invented_name(rng: &mut impl Rng) -> String {
 }
 
 /// Reads a file of UTF-8 text; an error names the file and what to do.
-fn read_text(file: &Path) -> Result<String> {
+pub fn read_text(file: &Path) -> Result<String> {
     let name = file.display();
     let bytes =
         fs::read(file).with_context(|| format!("cannot read {name}: give --text a plain text file"))?;

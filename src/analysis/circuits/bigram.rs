@@ -1,7 +1,7 @@
 //! The bigram view: what a token says of the next one along the direct path, without any head.
 
 use anyhow::Result;
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 use super::{
     factors::{self, Embedding},
@@ -35,9 +35,14 @@ pub fn bigram(decoder: &Decoder, which: Embedding, token: u32, top: usize) -> Re
 
 /// The direct path's logits of every next token, `[vocabulary]`.
 pub fn direct_logits(decoder: &Decoder, which: Embedding, token: u32) -> Result<Vec<f32>> {
-    let token = token as usize;
-    let x = factors::embedding(decoder, which, token..token + 1)?.to_device(&decoder.device)?;
-    Ok(decoder.logits(&x)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?)
+    let logits = direct_logits_of(decoder, which, &[token])?;
+    Ok(logits.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?)
+}
+
+/// The same of several tokens, `[tokens, vocabulary]`, in f32 where the model computes.
+pub fn direct_logits_of(decoder: &Decoder, which: Embedding, tokens: &[u32]) -> Result<Tensor> {
+    let x = factors::embedding_of(decoder, which, tokens)?.to_device(&decoder.device)?;
+    decoder.logits(&x)
 }
 
 /// The direct path's log-probabilities of every next token, `[vocabulary]`, nats.

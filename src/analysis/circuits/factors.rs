@@ -99,8 +99,11 @@ fn all_rows(linear: &Linear) -> Result<Tensor> {
 }
 
 fn rows(linear: &Linear, range: Range<usize>) -> Result<Tensor> {
-    let indices: Vec<u32> = range.map(|index| index as u32).collect();
-    Ok(linear.rows(&indices, &Device::Cpu)?.to_device(&Device::Cpu)?)
+    rows_of(linear, &range.map(|index| index as u32).collect::<Vec<_>>())
+}
+
+fn rows_of(linear: &Linear, indices: &[u32]) -> Result<Tensor> {
+    Ok(linear.rows(indices, &Device::Cpu)?.to_device(&Device::Cpu)?)
 }
 
 /// Folds a normalisation into a matrix that reads after it, `[outputs, width]`: `W diag(gain)`, and for LayerNorm
@@ -115,7 +118,12 @@ fn fold(matrix: &Tensor, norm: &NormWeights, kind: NormKind) -> Result<Tensor> {
 
 /// Rows of the embedding, `[tokens, width]`, f32 on the processor; learned positions are not among it.
 pub fn embedding(decoder: &Decoder, which: Embedding, tokens: Range<usize>) -> Result<Tensor> {
-    let raw = rows(&decoder.embedding, tokens)?;
+    embedding_of(decoder, which, &tokens.map(|token| token as u32).collect::<Vec<_>>())
+}
+
+/// The same of single tokens.
+pub fn embedding_of(decoder: &Decoder, which: Embedding, tokens: &[u32]) -> Result<Tensor> {
+    let raw = rows_of(&decoder.embedding, tokens)?;
     if which == Embedding::Raw {
         return Ok(raw);
     }

@@ -7,6 +7,7 @@
 pub mod bigram;
 pub mod composition;
 pub mod corner;
+pub mod corpus;
 pub mod factors;
 pub mod position;
 pub mod spectrum;

@@ -1,5 +1,6 @@
 //! `circuits`: what the weights of a model say.
 
+mod corpus;
 mod heads;
 mod tokens;
 
@@ -32,11 +33,20 @@ pub fn run(args: &CircuitsArgs, common: &Common) -> Result<()> {
     }
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
+    // Without heads there is the bigram table alone.
+    let what = if model.info.layers == 0 { args.what.or(Some(What::Bigram)) } else { args.what };
+    if what != Some(What::Bigram) || args.head.is_some() {
+        model.has_heads()?;
+    }
     if let Some(head) = args.head {
         open::check_head(&model.info, head)?;
     }
+    if args.text.is_some() && what != Some(What::Bigram) {
+        bail!("--text is what the bigram table is compared with: say --what bigram");
+    }
     let mut work = Work {
         args,
+        quiet: common.quiet,
         model: &model,
         bar: RefCell::new(Bar::new(common)),
         settings: Settings {
@@ -46,7 +56,7 @@ pub fn run(args: &CircuitsArgs, common: &Common) -> Result<()> {
             ..Settings::default()
         },
     };
-    let lists = work.lists();
+    let lists = work.lists(what);
     work.bar.borrow_mut().clear();
     let circuits = Circuits { model: &model.info, settings: work.settings.clone(), lists: lists? };
     super::print(&match args.format {
@@ -59,20 +69,25 @@ pub fn run(args: &CircuitsArgs, common: &Common) -> Result<()> {
 /// What is computed, and the settings that turn out to bear on it.
 struct Work<'a> {
     args: &'a CircuitsArgs,
+    /// Whether notes are unwanted.
+    quiet: bool,
     model: &'a Model,
     bar: RefCell<Bar>,
     settings: Settings,
 }
 
 impl Work<'_> {
-    fn lists(&mut self) -> Result<Vec<List>> {
-        let Some(what) = self.args.what else { return self.summary() };
+    fn lists(&mut self, what: Option<What>) -> Result<Vec<List>> {
+        let Some(what) = what else { return self.summary() };
         self.settings.what = name(what);
         self.settings.head = self.args.head;
         match what {
             What::Copying => self.copying(),
             What::Composition => Ok(vec![self.composition(self.args.top)?]),
-            What::Bigram => self.bigram(),
+            What::Bigram => match &self.args.text {
+                Some(files) => self.agreement(files),
+                None => self.bigram(),
+            },
             What::Trigrams => self.trigrams(),
             What::Positions => self.positions(),
             What::Corner => self.corner(),

@@ -25,7 +25,8 @@ const CANDIDATES: usize = 16;
 
 impl Work<'_> {
     pub(super) fn bigram(&mut self) -> Result<Vec<List>> {
-        let ids = self.tokens()?.context("--what bigram needs a token: give --token or --ids")?;
+        let ids =
+            self.tokens()?.context("--what bigram needs a token or a text: give --token, --ids or --text")?;
         let mut rows = Vec::new();
         for &id in &ids {
             let next = bigram::bigram(&self.model.decoder, self.args.embedding, id, self.args.top)?;
