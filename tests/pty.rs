@@ -51,6 +51,28 @@ fn steps_and_heads_change_the_screen() {
 }
 
 #[test]
+fn every_view_of_the_circuits_is_painted() {
+    let mut pty = Pty::explorer(80, 24, &[]);
+    pty.wait_ready();
+    pty.keys("3");
+    for shown in [
+        "the query token",
+        "the strongest sources",
+        "eigenvalues of",
+        "by tokens back;",
+        "K-composition",
+        "induction corner",
+        "direct path  ",
+    ] {
+        pty.wait_for(shown);
+        pty.keys("\t");
+    }
+    pty.keys("Q");
+    assert_eq!(pty.exit_code(), 0);
+    pty.assert_given_back();
+}
+
+#[test]
 fn it_follows_the_size_of_the_terminal() {
     let mut pty = Pty::explorer(80, 24, &[]);
     pty.wait_ready();

@@ -70,6 +70,34 @@ fn rank() {
     assert_snapshot!("rank_80x24", text(&bench.draw()));
 }
 
+/// The views of the Circuits screen, in the order of the Tab key.
+const CIRCUITS: [&str; 7] = ["bigram", "trigrams", "copying", "positions", "composition", "corner", "terms"];
+
+#[test]
+fn circuits() {
+    for (width, height) in [(120, 40), (80, 24), (60, 16)] {
+        let mut bench = Bench::new(width, height);
+        bench.keys("3");
+        for view in CIRCUITS {
+            assert_snapshot!(format!("circuits_{view}_{width}x{height}"), text(&bench.draw()));
+            bench.keys("<Tab>");
+        }
+    }
+    let mut bench = Bench::new(80, 24).at(Depth::Mono);
+    bench.keys("3");
+    for view in CIRCUITS {
+        if ["copying", "composition", "corner"].contains(&view) {
+            assert_snapshot!(format!("circuits_{view}_mono"), styled(&bench.draw()));
+        }
+        bench.keys("<Tab>");
+    }
+    let mut bench = Bench::with(80, 24, Engine::new(30, 9, true));
+    bench.keys("3<Tab><Tab><Tab><Tab>");
+    assert_snapshot!("circuits_composition_30x9", text(&bench.draw()));
+    bench.keys("i");
+    assert_snapshot!("circuits_typing_80x24", text(&bench.draw()));
+}
+
 #[test]
 fn overlays() {
     let mut bench = Bench::new(80, 24);
@@ -165,7 +193,10 @@ fn hostile_text_is_shown_and_not_obeyed() {
 #[test]
 fn mono_has_no_colour() {
     let mut bench = Bench::new(80, 24).at(Depth::Mono);
-    for keys in ["", "t", "d", "2", "?", "<Esc>1:", "<Esc>i", "<Esc>x", "g"] {
+    for keys in [
+        "", "t", "d", "2", "?", "<Esc>1:", "<Esc>i", "<Esc>x", "g", "3", "<Tab>", "<Tab>", "<Tab>", "<Tab>",
+        "<Tab>", "<Tab>",
+    ] {
         bench.keys(keys);
         for cell in &bench.draw().content {
             assert_eq!(
@@ -215,7 +246,7 @@ proptest! {
         heads in 1..40usize,
         has_tokenizer: bool,
         depth in 0..4usize,
-        keys in proptest::sample::select(vec!["", "t", "td", "2", "?", "?/a", ":", ":h", "i", "z", "<Tab>z", "<Tab><Tab>z", "g", "x", "nnu", "HH", "s", "2o"]),
+        keys in proptest::sample::select(vec!["", "t", "td", "2", "?", "?/a", ":", ":h", "i", "z", "<Tab>z", "<Tab><Tab>z", "g", "x", "nnu", "HH", "s", "2o", "3jj", "3<Tab>Gs", "3<Tab><Tab>", "3<Tab><Tab><Tab>", "3<S-Tab>", "3<S-Tab><S-Tab>", "3<S-Tab><S-Tab><S-Tab>Gs", "3i"]),
         smaller in (1..=220u16, 1..=70u16),
     ) {
         let mut bench = Bench::with(width, height, Engine::new(layers, heads, has_tokenizer));

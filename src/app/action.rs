@@ -105,10 +105,10 @@ actions! {
     LastToken "last-token" [Explore "<End> $"] "last token", "query the last token";
     BackTokens "back-tokens" [Explore "<PageUp> <C-u>"] "16 tokens back", "query 16 tokens back";
     ForwardTokens "forward-tokens" [Explore "<PageDown> <C-d>"] "16 tokens on", "query 16 tokens on";
-    PreviousHead "previous-head" [Explore "<Up> k [h", Heads "<Left> h"] "previous head", "the head before, in layer order";
-    NextHead "next-head" [Explore "<Down> j ]h", Heads "<Right> l"] "next head", "the head after, in layer order";
-    PreviousLayer "previous-layer" [Explore "[l", Heads "<Up> k"] "layer below", "the same head one layer lower";
-    NextLayer "next-layer" [Explore "]l", Heads "<Down> j"] "layer above", "the same head one layer higher";
+    PreviousHead "previous-head" [Explore "<Up> k [h", Heads "<Left> h", Circuits "<Left> h [h"] "previous head", "the head before, in layer order";
+    NextHead "next-head" [Explore "<Down> j ]h", Heads "<Right> l", Circuits "<Right> l ]h"] "next head", "the head after, in layer order";
+    PreviousLayer "previous-layer" [Explore "[l", Heads "<Up> k", Circuits "[l"] "layer below", "the same head one layer lower";
+    NextLayer "next-layer" [Explore "]l", Heads "<Down> j", Circuits "]l"] "layer above", "the same head one layer higher";
     NextInduction "next-induction" [Explore "]i"] "next induction head", "down the ranking by induction score";
     PreviousInduction "previous-induction" [Explore "[i"] "stronger induction head", "up the ranking by induction score";
     KeyLeft "key-left" [Explore "H <S-Left>"] "key left", "move the key cursor, whose value is shown, left";
@@ -133,8 +133,8 @@ actions! {
     FocusNext "focus-next" [Explore "<Tab>"] "next panel", "focus the next panel";
     FocusPrevious "focus-previous" [Explore "<S-Tab>"] "previous panel", "focus the previous panel";
     Zoom "zoom" [Explore "z"] "zoom", "give the panel in focus the whole screen";
-    Copy "copy" [Explore "y", Rank "y"] "copy", "copy the value at the key cursor, or the head's scores";
-    CopyAll "copy-all" [Explore "Y", Rank "Y"] "copy all", "copy the head's row at this token, or the whole ranking, as TSV";
+    Copy "copy" [Explore "y", Rank "y", Circuits "y"] "copy", "copy the value at the key cursor, the head's scores, or the row";
+    CopyAll "copy-all" [Explore "Y", Rank "Y", Circuits "Y"] "copy all", "copy the head's row at this token, the whole ranking, or the list, as TSV";
     RankDown "rank-down" [Rank "<Down> j"] "down", "next head of the table";
     RankUp "rank-up" [Rank "<Up> k"] "up", "previous head of the table";
     OpenHead "open-head" [Rank "<Enter>"] "open head", "show this head in Explore";
@@ -145,6 +145,18 @@ actions! {
     RankPageUp "rank-page-up" [Rank "<PageUp> <C-u>"] "page up", "a page up the table";
     RankTop "rank-top" [Rank "gg <Home>"] "top", "first head of the table";
     RankBottom "rank-bottom" [Rank "G <End>"] "bottom", "last head of the table";
+    NextView "next-view" [Circuits "<Tab> ]v"] "next view", "the next view of the circuits";
+    PreviousView "previous-view" [Circuits "<S-Tab> [v"] "previous view", "the previous view of the circuits";
+    CircuitsDown "circuits-down" [Circuits "<Down> j"] "down", "next row of the list; in a list of heads, that head";
+    CircuitsUp "circuits-up" [Circuits "<Up> k"] "up", "previous row of the list; in a list of heads, that head";
+    CircuitsPageDown "circuits-page-down" [Circuits "<PageDown> <C-d>"] "page down", "a page down the list";
+    CircuitsPageUp "circuits-page-up" [Circuits "<PageUp> <C-u>"] "page up", "a page up the list";
+    CircuitsTop "circuits-top" [Circuits "gg <Home>"] "top", "first row of the list";
+    CircuitsBottom "circuits-bottom" [Circuits "G <End>"] "bottom", "last row of the list";
+    CircuitsOpen "circuits-open" [Circuits "<Enter>"] "open", "show the head in Explore, of an edge the one that reads; of a bigram, look up the next token";
+    TypeToken "type-token" [Circuits "i /"] "type a token", "look up a token that is typed; nothing typed is the query token";
+    SwitchCircuits "switch" [Circuits "s"] "switch", "skip-trigrams: strongest, or by source, destination, output; composition: Q, K or V";
+    GoOn "go-on" [Circuits "c"] "go on", "go on with what was stopped";
     AnswerYes "answer-yes" [Question "y"] "yes", "answer yes to what is asked while a model is opened";
     AnswerNo "answer-no" [Question "n <Esc>"] "no", "answer no";
     Rank "rank" [Global "r"] "rank", "score every head on benchmark sequences, or stop doing so";
@@ -157,7 +169,7 @@ actions! {
     Back "back" [Global "<Esc>"] "back", "leave the top layer; never quits";
     Close "close" [Global "q"] "close", "close the top layer, or quit where there is none";
     Quit "quit" [Global "Q"] "quit", "quit at once";
-    Interrupt "interrupt" [Global "<C-c>"] "cancel", "stop the ranking; where none runs, pressed twice, quit; while a model is opened, quit at once";
+    Interrupt "interrupt" [Global "<C-c>"] "cancel", "stop the ranking or what computes circuits; where nothing runs, pressed twice, quit; while a model is opened, quit at once";
     Suspend "suspend" [Global "<C-z>"] "suspend", "stop the program and return to the shell";
     Repaint "repaint" [Global "<C-l>"] "repaint", "draw the whole screen again";
     HelpDown "help-down" [Help "<Down> j"] "down", "scroll down";
@@ -308,7 +320,16 @@ pub fn hints(context: Context) -> &'static [(&'static [Action], &'static str)] {
             (&[A::SortReverse], "reverse"),
             (&[A::CopyAll], "copy table"),
         ],
-        Context::Circuits | Context::Training => &[],
+        Context::Circuits => &[
+            (&[A::NextView], "view"),
+            (&[A::CircuitsUp, A::CircuitsDown], "move"),
+            (&[A::PreviousHead, A::NextHead], "head"),
+            (&[A::CircuitsOpen], "open"),
+            (&[A::TypeToken], "token"),
+            (&[A::SwitchCircuits], "switch"),
+            (&[A::CopyAll], "copy table"),
+        ],
+        Context::Training => &[],
         Context::Question => &[(&[A::AnswerYes], "yes"), (&[A::AnswerNo], "no")],
         Context::Global => &[(&[A::Rank], "rank"), (&[A::Palette], "commands"), (&[A::Close], "quit")],
         Context::Help => &[(&[A::HelpFilter], "filter"), (&[A::HelpUp, A::HelpDown], "scroll")],

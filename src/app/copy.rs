@@ -11,6 +11,9 @@ use super::{
 impl App {
     /// The value at the key cursor, or the scores of the head at the table's cursor.
     pub(crate) fn copy_one(&self) -> Option<String> {
+        if self.screen == Screen::Circuits {
+            return self.copy_circuits_row();
+        }
         if self.screen == Screen::Rank {
             let info = self.info()?;
             let scores = self.ranking.get(info, self.ranking.cursor)?;
@@ -32,6 +35,9 @@ impl App {
 
     /// The head's row (or column) at the query token, or the whole ranking, as a table.
     pub(crate) fn copy_all(&self) -> Option<String> {
+        if self.screen == Screen::Circuits {
+            return self.copy_circuits();
+        }
         if self.screen == Screen::Rank {
             return self.copy_ranking();
         }

@@ -193,6 +193,7 @@ impl App {
             || self.opening
             || self.session.is_running()
             || self.ranking.is_running()
+            || self.circuits.is_working()
     }
 
     /// Why the engine cannot go on, where it cannot; to be printed after the screen has been left.
@@ -218,7 +219,7 @@ impl App {
             (Some(Overlay::Help(help)), ..) if help.typing => &[C::Edit],
             (Some(Overlay::Help(_)), ..) => &[C::Help, C::Global],
             (Some(Overlay::Palette(_)), ..) => &[C::Palette, C::Edit],
-            (Some(Overlay::Prompt(_)), ..) => &[C::Edit],
+            (Some(Overlay::Prompt(_) | Overlay::Token(_)), ..) => &[C::Edit],
             (None, None, ..) if self.is_asked() => &[C::Question, C::Global],
             (None, None, ..) => &[C::Global],
             (None, _, Screen::Rank, _) => &[C::Rank, C::Global],
@@ -235,7 +236,7 @@ impl App {
         match self.overlays.last_mut()? {
             Overlay::Help(help) => help.typing.then_some(&mut help.filter),
             Overlay::Palette(palette) => Some(&mut palette.line),
-            Overlay::Prompt(line) => Some(line),
+            Overlay::Prompt(line) | Overlay::Token(line) => Some(line),
         }
     }
 
@@ -295,8 +296,11 @@ impl App {
         }
     }
 
-    /// Ctrl-C stops the ranking; where none runs, the second in a row quits, and before the model is open the first.
+    /// Ctrl-C stops what computes circuits, then the ranking; where nothing runs, the second in a row quits, and before the model is open the first.
     fn interrupt(&mut self, armed: bool) -> Vec<Effect> {
+        if self.circuits.is_working() {
+            return vec![Effect::Send(Request::StopCircuits)];
+        }
         if self.ranking.is_running() {
             return vec![Effect::Send(Request::StopRanking)];
         }
@@ -335,8 +339,11 @@ impl App {
                     stage => stage,
                 };
             }
+            Event::Circuits { ask, news } => self.circuits.hear(ask, news),
             Event::Failed { message } => {
-                self.opening = false;
+                if mem::take(&mut self.opening) {
+                    self.circuits.let_go();
+                }
                 if let Some(prompt) = self.other_prompt() {
                     return self
                         .session
@@ -394,6 +401,7 @@ impl App {
                 let heads = (info.layers, info.heads) == (before.layers, before.heads);
                 self.session.reopened(info.vocabulary == before.vocabulary, heads);
                 self.ranking.clear();
+                self.circuits.reopened(&info);
                 let has = |head: Head| head.layer < info.layers && head.head < info.heads;
                 self.session.ablated.retain(|&head| has(head));
                 if !has(self.explore.head) {
@@ -464,7 +472,9 @@ impl App {
             fits: self.layout.map,
             pool: self.explore.pool,
         };
-        change.or_else(|| self.session.look(look)).map(Effect::Send).into_iter().collect()
+        let asked = change.or_else(|| self.session.look(look));
+        let circuits = self.circuits_request();
+        asked.into_iter().chain(circuits).map(Effect::Send).collect()
     }
 
     pub(crate) fn say(&mut self, text: String) {

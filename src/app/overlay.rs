@@ -14,6 +14,8 @@ pub(crate) enum Overlay {
     Help(Help),
     Palette(Palette),
     Prompt(Editor),
+    /// The token that the Circuits screen looks up.
+    Token(Editor),
 }
 
 /// The help.

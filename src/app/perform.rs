@@ -168,6 +168,13 @@ impl App {
                     }
                 }
             }
+            Some(Overlay::Token(line)) => {
+                if let Err(problem) = self.look_up_token(line.text()) {
+                    self.overlays.push(Overlay::Token(line));
+                    self.complain(problem);
+                }
+                Vec::new()
+            }
             None => Vec::new(),
         }
     }
@@ -235,6 +242,18 @@ impl App {
             A::ScreenRank => self.screen = Screen::Rank,
             A::ScreenCircuits => self.screen = Screen::Circuits,
             A::ScreenTraining => self.screen = Screen::Training,
+            A::NextView
+            | A::PreviousView
+            | A::CircuitsDown
+            | A::CircuitsUp
+            | A::CircuitsPageDown
+            | A::CircuitsPageUp
+            | A::CircuitsTop
+            | A::CircuitsBottom
+            | A::CircuitsOpen
+            | A::TypeToken
+            | A::SwitchCircuits
+            | A::GoOn => return self.on_circuits(action),
             A::RankDown => self.move_cursor(1),
             A::RankUp => self.move_cursor(-1),
             A::RankPageDown => self.move_cursor(self.layout.page as isize),

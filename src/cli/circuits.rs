@@ -8,7 +8,10 @@ use clap::{
 };
 
 use super::{MODEL_HELP, MODEL_LONG_HELP, RankFormat};
-use crate::{analysis::circuits::factors::Embedding, head::Head};
+use crate::{
+    analysis::circuits::{factors::Embedding, trigram::Role},
+    head::Head,
+};
 
 /// Arguments of `circuits`.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -42,8 +45,8 @@ pub struct CircuitsArgs {
     #[arg(long, value_name = "ID,ID", value_delimiter = ',', requires = "what", conflicts_with = "prompt")]
     pub ids: Option<Vec<u32>>,
     /// Which of a skip-trigram's tokens --token is
-    #[arg(long = "as", value_name = "ROLE", default_value = "source")]
-    pub role: TokenRole,
+    #[arg(long = "as", value_name = "ROLE", default_value = "source", value_parser = role())]
+    pub role: Role,
     /// Prompt whose prediction is taken apart, for terms
     #[arg(long, value_name = "TEXT", requires = "what")]
     pub prompt: Option<String>,
@@ -80,15 +83,11 @@ pub enum What {
     Terms,
 }
 
-/// Which token of a skip-trigram is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TokenRole {
-    /// The one that is attended to.
-    Source,
-    /// The one that attends.
-    Destination,
-    /// The one that comes next.
-    Out,
+fn role() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::name)).map(|name| {
+        // The parser takes no other names.
+        Role::ALL.into_iter().find(|role| role.name() == name).unwrap_or(Role::Source)
+    })
 }
 
 fn embedding() -> impl TypedValueParser<Value = Embedding> {

@@ -1,5 +1,6 @@
 //! The worker that owns the model: requests in, events out, long work given up when it is no longer wanted.
 
+mod circuits;
 pub mod open;
 pub mod protocol;
 mod ranking;
@@ -18,6 +19,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use self::{
+    circuits::Circuits,
     open::{Model, OpenRequest},
     protocol::{Download, Event, Progress, Request},
     ranking::Ranking,
@@ -63,6 +65,7 @@ impl Engine {
             taken: 0,
             waiting: std::collections::VecDeque::new(),
             ranking: None,
+            circuits: Circuits::default(),
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(open));
         Self { events, requests: Some(requests), mailbox, thread: thread.ok() }
@@ -104,6 +107,7 @@ struct Worker {
     taken: u64,
     waiting: std::collections::VecDeque<Request>,
     ranking: Option<Ranking>,
+    circuits: Circuits,
 }
 
 impl Worker {
@@ -124,10 +128,20 @@ impl Worker {
         while self.fetch() {
             if let Some(request) = self.waiting.pop_front() {
                 self.serve(&mut session, &open, request);
+                continue;
+            }
+            let mailbox = self.mailbox.clone();
+            let taken = self.taken;
+            let cancelled = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
+            // What a screen waits for goes before the ranking.
+            if self.circuits.is_working() {
+                let circuits = &mut self.circuits;
+                if let Err(error) = guarded(|| circuits.step(&session, &cancelled))
+                    && !is_interrupted(&error)
+                {
+                    circuits.fail(&session, &error);
+                }
             } else if let Some(mut ranking) = self.ranking.take() {
-                let mailbox = self.mailbox.clone();
-                let taken = self.taken;
-                let cancelled = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
                 match guarded(|| ranking.step(&session, &cancelled)) {
                     Ok(()) if ranking.is_done() => {}
                     Ok(()) => self.ranking = Some(ranking),
@@ -140,7 +154,7 @@ impl Worker {
 
     /// Takes every request that has come, waiting for one when there is nothing to do. False: the engine is to end.
     fn fetch(&mut self) -> bool {
-        if self.waiting.is_empty() && self.ranking.is_none() {
+        if self.waiting.is_empty() && self.ranking.is_none() && !self.circuits.is_working() {
             match self.inbox.recv() {
                 Ok(request) => self.take(request),
                 Err(_) => return false,
@@ -162,10 +176,18 @@ impl Worker {
             Request::Open { .. } => self.waiting.clear(),
             Request::Prompt { .. } => {
                 self.waiting.retain(|waiting| {
-                    matches!(waiting, Request::Open { .. } | Request::Rank(_) | Request::StopRanking)
+                    matches!(
+                        waiting,
+                        Request::Open { .. }
+                            | Request::Rank(_)
+                            | Request::StopRanking
+                            | Request::Circuits(_)
+                            | Request::StopCircuits
+                    )
                 });
             }
-            Request::Rank(_) | Request::StopRanking | Request::Answer(_) => {}
+            Request::Circuits(_) => self.waiting.retain(|waiting| !matches!(waiting, Request::Circuits(_))),
+            Request::Rank(_) | Request::StopRanking | Request::StopCircuits | Request::Answer(_) => {}
             // What a look would show is no longer on the screen.
             _ => self.waiting.retain(|waiting| !matches!(waiting, Request::Look { .. })),
         }
@@ -189,6 +211,7 @@ impl Worker {
                 let watcher = Reopening { session, cancelled: &elsewhere };
                 let model = Arc::new(Model::open(&request, &watcher)?);
                 self.ranking = None;
+                self.circuits = Circuits::default();
                 session.tell(Event::Opened(Arc::new(model.info.clone())));
                 *session = Session::new(model, self.outbox.clone());
                 Ok(())
@@ -205,6 +228,14 @@ impl Worker {
             Request::StopRanking => {
                 self.ranking = None;
                 session.tell(Event::RankingStopped);
+                Ok(())
+            }
+            Request::Circuits(ask) => {
+                self.circuits.ask(ask);
+                Ok(())
+            }
+            Request::StopCircuits => {
+                self.circuits.stop(session);
                 Ok(())
             }
             // Whoever asked has gone on.

@@ -19,6 +19,7 @@ use crate::{
         place::{DeviceChoice, DtypeChoice, Need, Placement},
         slot::Plan,
     },
+    text::clean,
 };
 
 /// What to open, and where.
@@ -160,6 +161,24 @@ impl Model {
         self.decoder.check_ids(&ids, 0)?;
         Need::of_prompt(&self.decoder.spec, ids.len()).check(&self.placement)?;
         Ok(ids)
+    }
+
+    /// The one token that an input is; no BOS goes before it.
+    ///
+    /// # Errors
+    /// Those of [`Self::encode`], and when it is several tokens.
+    pub fn single(&self, input: &PromptInput) -> Result<u32> {
+        let ids = self.encode(input, Bos::Off)?;
+        if let [id] = ids[..] {
+            return Ok(id);
+        }
+        let mut pieces: Vec<String> = self
+            .tokens(&ids[..ids.len().min(8)])
+            .iter()
+            .map(|token| format!("\"{}\"", clean(&token.bytes)))
+            .collect();
+        pieces.extend((ids.len() > 8).then(|| "...".into()));
+        bail!("one token is wanted, and these are {}: {}", ids.len(), pieces.join(" "))
     }
 
     /// The token of an id.

@@ -3,6 +3,8 @@
 //! Every change of the prompt or of the ablated heads begins a new `epoch`; an answer names the epoch it belongs to,
 //! and whoever receives it drops the ones from an epoch that is over.
 
+pub mod circuits;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{analysis::score::HeadScores, head::Head};
@@ -176,6 +178,10 @@ pub enum Request {
     Rank(RankSettings),
     /// Stop the ranking; answered by `RankingStopped`, also when it has just ended.
     StopRanking,
+    /// Show circuits; answered by `Circuits`, several times. A newer one takes the place of one that is under way.
+    Circuits(circuits::Ask),
+    /// Stop what a `Circuits` asked for; answered by `Circuits` where something was under way.
+    StopCircuits,
     /// The answer to [`Event::Question`].
     Answer(bool),
 }
@@ -249,6 +255,13 @@ pub enum Event {
     },
     /// No ranking runs any more.
     RankingStopped,
+    /// What was asked about circuits, and the news of it.
+    Circuits {
+        /// What was asked.
+        ask: circuits::Ask,
+        /// The news.
+        news: circuits::News,
+    },
     /// A request failed and changed nothing; a prompt that is too long, say.
     Failed {
         /// One line: what, where and what to do.

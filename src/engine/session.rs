@@ -8,10 +8,15 @@ use crossbeam_channel::Sender;
 
 use super::{
     open::Model,
-    protocol::{Bos, Candidate, Event, Explanation, HeadView, Look, PatternMap, Progress, PromptInput, Role},
+    protocol::{
+        Bos, Candidate, Event, Explanation, HeadView, Look, PatternMap, Progress, PromptInput, Role, Token,
+    },
 };
 use crate::{
-    analysis::{explain, map},
+    analysis::{
+        circuits::terms::{Expansion, Terms},
+        explain, map,
+    },
     head::Head,
     model::{decoder::Control, trace::Trace},
 };
@@ -24,6 +29,8 @@ pub struct Session {
     /// The model.
     pub model: Arc<Model>,
     events: Sender<Event>,
+    /// The epoch that was told last.
+    pub epoch: u64,
     trace: Trace,
     prompt: usize,
     ablated: BTreeSet<Head>,
@@ -42,6 +49,7 @@ impl Session {
         Self {
             model,
             events,
+            epoch: 0,
             trace,
             prompt: 0,
             ablated: BTreeSet::new(),
@@ -190,6 +198,26 @@ impl Session {
         Ok(())
     }
 
+    /// How much each order of terms lowers the loss at a token, no head ablated: the token, its target and the losses.
+    pub fn terms(&self, query: usize, control: &Control<'_>) -> Result<(Token, Token, Terms)> {
+        let decoder = &self.model.decoder;
+        let mut whole = Trace::new(decoder.spec.clone());
+        let trace = if self.ablated.is_empty() {
+            &self.trace
+        } else {
+            decoder.extend(&mut whole, &self.trace.ids, &BTreeSet::new(), control)?;
+            &whole
+        };
+        let expansion = Expansion::of(decoder, trace, control)?;
+        let Some(&token) = trace.ids.get(query) else { bail!("there is no token {query} to look at") };
+        let target = match trace.ids.get(query + 1) {
+            Some(&next) => next,
+            None => explain::strongest(&self.logits(&trace.last.view()?, query)?).0 as u32,
+        };
+        let terms = expansion.over(query..query + 1, &[target])?;
+        Ok((self.model.token(token), self.model.token(target), terms))
+    }
+
     fn explain(&self, look: Look, row: &[f32], control: &Control<'_>) -> Result<Explanation> {
         let (decoder, trace) = (&self.model.decoder, &self.trace);
         let strongest = explain::strongest(row);
@@ -263,6 +291,7 @@ impl Session {
     fn tell_tokens(&mut self, epoch: u64) {
         self.told = None;
         self.map = None;
+        self.epoch = epoch;
         let tokens = self.model.tokens(&self.trace.ids).into();
         self.tell(Event::Tokens { epoch, tokens, prompt: self.prompt.min(self.trace.len()) });
     }

@@ -300,7 +300,8 @@ impl Decoder {
     /// What the first layer's MLP makes of embeddings that no attention has changed, `[rows, width]`; `None` where there
     /// is none.
     pub fn first_mlp(&self, x: &Tensor) -> Result<Option<Tensor>> {
-        match (self.layers.first().and_then(|layer| layer.mlp.as_ref()), &self.spec.mlp) {
+        let weights = self.layers.first().and_then(|layer| layer.mlp.as_ref());
+        match (weights, &self.spec.mlp) {
             (Some(weights), Some(mlp)) => self.mlp(x, weights, mlp).map(Some),
             _ => Ok(None),
         }

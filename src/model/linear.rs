@@ -70,6 +70,11 @@ impl Linear {
         })
     }
 
+    /// Whether it adds a bias.
+    pub fn has_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
     /// The same without the bias.
     pub fn product(&self, x: &Tensor) -> Result<Tensor> {
         let rows = x.elem_count() / self.inputs;

@@ -56,7 +56,9 @@ pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
         (Stage::Loading(loading), _) => loading::draw(app, loading, &mut canvas, body),
         (Stage::Fatal(message), _) => status::draw_fatal(message, &mut canvas, body),
         (Stage::Open(info), Screen::Rank) => rank::draw(app, info, &mut canvas, body),
-        (Stage::Open(info), Screen::Circuits) => circuits::draw(app, info, &mut canvas, body),
+        (Stage::Open(info), Screen::Circuits) => {
+            layout.page = circuits::draw(app, info, &mut canvas, body);
+        }
         (Stage::Open(info), Screen::Training) => training::draw(app, info, &mut canvas, body),
         (Stage::Open(info), Screen::Explore) => draw_explore(app, info, &mut canvas, &panels),
     }
@@ -67,6 +69,9 @@ pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
             Overlay::Palette(palette) => overlay::draw_palette(app, palette, &mut canvas, body, &mut layout),
             Overlay::Prompt(editor) => {
                 layout.cursor = draw_prompt_editor(&mut canvas, panels.prompt, editor);
+            }
+            Overlay::Token(editor) => {
+                layout.cursor = circuits::draw_editor(app, &mut canvas, body, editor);
             }
         }
     }

@@ -17,7 +17,7 @@ pub struct Engine {
     /// Fails the next change.
     pub fail: bool,
     vocabulary: Vec<Vec<u8>>,
-    tokens: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
     prompt: usize,
     epoch: u64,
     ablated: BTreeSet<Head>,
@@ -47,7 +47,7 @@ impl Engine {
         Self { info, fail, vocabulary, tokens, prompt: 0, epoch: 0, ablated: BTreeSet::new() }
     }
 
-    fn id(&mut self, bytes: &[u8]) -> u32 {
+    pub(super) fn id(&mut self, bytes: &[u8]) -> u32 {
         let known = self.vocabulary.iter().position(|word| word == bytes);
         known.unwrap_or_else(|| {
             self.vocabulary.push(bytes.to_vec());
@@ -55,7 +55,7 @@ impl Engine {
         }) as u32
     }
 
-    fn token(&self, id: u32) -> Token {
+    pub(super) fn token(&self, id: u32) -> Token {
         let bytes = if self.info.has_tokenizer { self.vocabulary.get(id as usize).cloned() } else { None };
         Token { id, bytes: bytes.unwrap_or_default() }
     }
@@ -134,7 +134,7 @@ impl Engine {
         scores
     }
 
-    fn all(&self) -> impl Iterator<Item = Head> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Head> {
         let heads = self.info.heads;
         (0..self.info.layers * heads).map(move |flat| Head::new(flat / heads, flat % heads))
     }
@@ -193,7 +193,14 @@ impl Engine {
     }
 
     pub fn serve(&mut self, request: Request) -> Vec<Event> {
-        let change = !matches!(request, Request::Look { .. } | Request::Rank(_) | Request::StopRanking);
+        let change = !matches!(
+            request,
+            Request::Look { .. }
+                | Request::Rank(_)
+                | Request::StopRanking
+                | Request::Circuits(_)
+                | Request::StopCircuits
+        );
         if change && std::mem::take(&mut self.fail) {
             return vec![Event::Failed {
                 message: "the prompt has 2000 tokens, the model reads 1024".into(),
@@ -241,7 +248,8 @@ impl Engine {
                     .collect();
             }
             Request::StopRanking => return vec![Event::RankingStopped],
-            Request::Answer(_) => return Vec::new(),
+            Request::Circuits(ask) => return self.circuits(ask),
+            Request::StopCircuits | Request::Answer(_) => return Vec::new(),
         }
         vec![self.tokens()]
     }

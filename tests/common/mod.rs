@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+mod circuits;
 mod engine;
 
 use std::{collections::VecDeque, fmt::Write as _, sync::Arc};

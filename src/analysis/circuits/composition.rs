@@ -10,6 +10,7 @@ use rand_chacha::{
 use super::{
     factors::{Factors, Layer},
     spectrum::double,
+    steps,
 };
 use crate::{
     head::Head,
@@ -17,11 +18,12 @@ use crate::{
 };
 
 /// What of the later head the earlier one composes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Its queries: `||W_QK^T W_OV|| / (||W_QK|| ||W_OV||)`.
     Query,
-    /// Its keys: `||W_QK W_OV|| / (||W_QK|| ||W_OV||)`.
+    /// Its keys: `||W_QK W_OV|| / (||W_QK|| ||W_OV||)`; induction heads are made of it.
+    #[default]
     Key,
     /// Its values: `||W_OV' W_OV|| / (||W_OV'|| ||W_OV||)`.
     Value,
@@ -52,7 +54,11 @@ pub struct Edge {
     pub score: f32,
 }
 
+/// Pairs of random heads that the baseline is the mean of, unless asked otherwise.
+pub const DRAWS: usize = 8;
+
 /// The composition scores of all pairs of heads.
+#[derive(Clone, Debug)]
 pub struct Composition {
     /// Heads in a layer.
     heads: usize,
@@ -74,30 +80,14 @@ impl Composition {
     ///
     /// The baseline is the mean over `draws` pairs of heads of Gaussian matrices that `seed` gives.
     pub fn of(decoder: &Decoder, seed: u64, draws: usize, control: &Control<'_>) -> Result<Self> {
-        let spec = &decoder.spec;
-        let (layers, heads) = (spec.layers, spec.heads);
-        let total = layers * heads;
-        let mut scores = [(); 3].map(|()| vec![f32::NAN; total * total]);
-        let mut writers: Vec<Stack> = Vec::with_capacity(layers);
-        for later in 0..layers {
-            control.check()?;
-            (control.progress)(later, layers);
-            let layer = Layer::of(decoder, later)?;
-            let reduced =
-                (0..heads).map(|head| Reduced::of(&layer.head(head)?)).collect::<Result<Vec<_>>>()?;
-            for (kind, scores) in scores.iter_mut().enumerate() {
-                let readers = Stack::of(reduced.iter().map(|head| &head.readers[kind]))?;
-                for (earlier, writers) in writers.iter().enumerate() {
-                    for (index, score) in readers.meet(writers)?.into_iter().enumerate() {
-                        let (reader, writer) = (index / heads, index % heads);
-                        scores[(later * heads + reader) * total + earlier * heads + writer] = score;
-                    }
-                }
-            }
-            writers.push(Stack::of(reduced.iter().map(|head| &head.writer))?);
-        }
-        let baseline = baseline([spec.head_size, spec.width], seed, draws)?;
-        Ok(Self { heads, total, scores, baseline })
+        let mut composing = Composing::new(decoder, seed, draws)?;
+        steps(decoder.spec.layers, control, |later| composing.step(decoder, later))?;
+        Ok(composing.finish())
+    }
+
+    /// Scores of each kind, `[later, earlier]` of all heads, with `heads` in a layer; not a number for what is no pair.
+    pub fn new(heads: usize, scores: [Vec<f32>; 3], baseline: [f32; 3]) -> Self {
+        Self { heads, total: scores[0].len().isqrt(), scores, baseline }
     }
 
     /// A score as it is; `None` unless `earlier` is in an earlier layer.
@@ -128,6 +118,48 @@ impl Composition {
         edges.sort_by(|a, b| b.score.total_cmp(&a.score));
         edges.truncate(top);
         edges
+    }
+}
+
+/// A [`Composition`] that is being computed, in each step the heads of one more layer with all before it.
+pub struct Composing {
+    whole: Composition,
+    /// What the heads of each layer so far write with.
+    writers: Vec<Stack>,
+}
+
+impl Composing {
+    /// The random baseline, and no pair yet.
+    pub fn new(decoder: &Decoder, seed: u64, draws: usize) -> Result<Self> {
+        let spec = &decoder.spec;
+        let total = spec.layers * spec.heads;
+        let scores = [(); 3].map(|()| vec![f32::NAN; total * total]);
+        let baseline = baseline([spec.head_size, spec.width], seed, draws)?;
+        let whole = Composition::new(spec.heads, scores, baseline);
+        Ok(Self { whole, writers: Vec::with_capacity(spec.layers) })
+    }
+
+    /// Composes the heads of layer `later`, the one after that of the step before.
+    pub fn step(&mut self, decoder: &Decoder, later: usize) -> Result<()> {
+        let (heads, total) = (self.whole.heads, self.whole.total);
+        let layer = Layer::of(decoder, later)?;
+        let reduced = (0..heads).map(|head| Reduced::of(&layer.head(head)?)).collect::<Result<Vec<_>>>()?;
+        for (kind, scores) in self.whole.scores.iter_mut().enumerate() {
+            let readers = Stack::of(reduced.iter().map(|head| &head.readers[kind]))?;
+            for (earlier, writers) in self.writers.iter().enumerate() {
+                for (index, score) in readers.meet(writers)?.into_iter().enumerate() {
+                    let (reader, writer) = (index / heads, index % heads);
+                    scores[(later * heads + reader) * total + earlier * heads + writer] = score;
+                }
+            }
+        }
+        self.writers.push(Stack::of(reduced.iter().map(|head| &head.writer))?);
+        Ok(())
+    }
+
+    /// The scores, once every layer has been composed.
+    pub fn finish(self) -> Composition {
+        self.whole
     }
 }
 

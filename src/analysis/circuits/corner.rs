@@ -7,8 +7,14 @@ use rayon::prelude::*;
 use super::{
     factors::{Factors, Layer},
     spectrum::{self, Ends},
+    steps,
 };
 use crate::{
+    analysis::{
+        benchmark::{Benchmark, Kind},
+        rank::Tally,
+        score::Score,
+    },
     head::Head,
     model::decoder::{Control, Decoder},
 };
@@ -34,21 +40,57 @@ pub struct Point {
 /// `previous` is the previous-token score of every head, `[layer * heads + head]`. Both sides of the QK circuits begin with
 /// what later layers read for an embedding.
 pub fn corner(decoder: &Decoder, ends: &Ends, previous: &[f32], control: &Control<'_>) -> Result<Vec<Point>> {
-    let spec = &decoder.spec;
-    let meeting = ends.at(1);
-    let gram = meeting.embedding.to_dtype(DType::F32)?;
-    // `sum_e p_e W_OV^e W_E W_E^T` over the heads of earlier layers.
-    let mut moved = Tensor::zeros((spec.width, spec.width), DType::F32, &Device::Cpu)?;
-    let mut strongest: Option<(f32, Head, Factors)> = None;
-    let mut points = Vec::new();
-    for index in 0..spec.layers {
-        control.check()?;
-        (control.progress)(index, spec.layers);
+    let mut plot = Plotting::new(decoder)?;
+    steps(decoder.spec.layers, control, |layer| plot.step(decoder, ends, previous, layer))?;
+    Ok(plot.points)
+}
+
+/// The sequences that previous-token scores are measured on.
+pub fn draws(benchmark: &Benchmark) -> Vec<(Kind, usize)> {
+    (0..benchmark.settings().batch).map(|draw| (Kind::Repeat, draw)).collect()
+}
+
+/// The previous-token score of every head, `[layer * heads + head]`.
+pub fn previous(tally: &Tally) -> Vec<f32> {
+    tally.scores().iter().map(|scores| scores.get(Score::Previous)).collect()
+}
+
+/// Puts points in order, the nearest to the corner where both positivities are 1 first; what is no number comes last.
+pub fn sort(points: &mut [Point]) {
+    let key = |point: &Point| {
+        let sum = point.matching + point.copying;
+        if sum.is_nan() { f64::NEG_INFINITY } else { sum }
+    };
+    points.sort_by(|a, b| key(b).total_cmp(&key(a)));
+}
+
+/// A corner plot that is being made, a layer in each step.
+pub struct Plotting {
+    /// `sum_e p_e W_OV^e W_E W_E^T` over the heads of the layers so far.
+    moved: Tensor,
+    /// The strongest previous-token head so far.
+    strongest: Option<(f32, Head, Factors)>,
+    /// The heads so far.
+    pub points: Vec<Point>,
+}
+
+impl Plotting {
+    /// No head yet.
+    pub fn new(decoder: &Decoder) -> Result<Self> {
+        let width = decoder.spec.width;
+        let moved = Tensor::zeros((width, width), DType::F32, &Device::Cpu)?;
+        Ok(Self { moved, strongest: None, points: Vec::new() })
+    }
+
+    /// Adds the heads of layer `index`, the one after that of the step before.
+    pub fn step(&mut self, decoder: &Decoder, ends: &Ends, previous: &[f32], index: usize) -> Result<()> {
+        let spec = &decoder.spec;
+        let meeting = ends.at(1);
         let layer = Layer::of(decoder, index)?;
-        if let Some((_, through, earlier)) = &strongest {
+        if let Some((_, through, earlier)) = &self.strongest {
             let point = |head| -> Result<Point> {
                 let factors = layer.head(head)?;
-                let trace = factors.key.matmul(&moved)?.mul(&factors.query)?.to_dtype(DType::F64)?;
+                let trace = factors.key.matmul(&self.moved)?.mul(&factors.query)?.to_dtype(DType::F64)?;
                 Ok(Point {
                     head: Head::new(index, head),
                     through: *through,
@@ -57,17 +99,18 @@ pub fn corner(decoder: &Decoder, ends: &Ends, previous: &[f32], control: &Contro
                     trace: trace.sum_all()?.to_scalar::<f64>()? / spec.vocabulary as f64,
                 })
             };
-            points.extend((0..spec.heads).into_par_iter().map(point).collect::<Result<Vec<_>>>()?);
+            self.points.extend((0..spec.heads).into_par_iter().map(point).collect::<Result<Vec<_>>>()?);
         }
+        let gram = meeting.embedding.to_dtype(DType::F32)?;
         for head in 0..spec.heads {
             let score = previous[index * spec.heads + head];
             let factors = layer.head(head)?;
             let written = (&factors.output * f64::from(score))?;
-            moved = (moved + written.matmul(&factors.value.matmul(&gram)?)?)?;
-            if strongest.as_ref().is_none_or(|(most, ..)| score > *most) {
-                strongest = Some((score, Head::new(index, head), factors));
+            self.moved = (&self.moved + written.matmul(&factors.value.matmul(&gram)?)?)?;
+            if self.strongest.as_ref().is_none_or(|(most, ..)| score > *most) {
+                self.strongest = Some((score, Head::new(index, head), factors));
             }
         }
+        Ok(())
     }
-    Ok(points)
 }

@@ -3,6 +3,7 @@
 //!
 //! Nothing here makes a matrix of vocabulary x vocabulary: what is summed over the vocabulary is summed once for all
 //! heads ([`spectrum::Ends`]) and meets a head in its `head_size x head_size` core; lists of tokens are made in tiles.
+//! Long work is a value that takes one step after the other, so that whoever waits can have the machine between two.
 
 pub mod bigram;
 pub mod composition;
@@ -13,6 +14,39 @@ pub mod position;
 pub mod spectrum;
 pub mod terms;
 pub mod trigram;
+
+use anyhow::Result;
+
+use crate::model::{
+    decoder::{Control, Decoder},
+    spec::Positions,
+};
+
+/// Takes steps `0..total` of some work, as long as it is wanted.
+pub fn steps(total: usize, control: &Control<'_>, mut step: impl FnMut(usize) -> Result<()>) -> Result<()> {
+    for at in 0..total {
+        control.check()?;
+        (control.progress)(at, total);
+        step(at)?;
+    }
+    Ok(())
+}
+
+/// What this model has and its attention circuits, made of weights alone, leave out; in words.
+pub fn left_out(decoder: &Decoder) -> Vec<&'static str> {
+    let spec = &decoder.spec;
+    let biased = decoder.layers.iter().any(|layer| {
+        [&layer.query, &layer.key, &layer.value, &layer.output].iter().any(|linear| linear.has_bias())
+    });
+    let position = match spec.positions {
+        Positions::Learned if decoder.positions.is_some() => Some("learned positions"),
+        Positions::Learned => None,
+        Positions::Rotary(_) => Some("rotation by position"),
+    };
+    let rest =
+        [(biased, "biases"), (spec.smeared_keys, "the smearing of keys"), (spec.mlp.is_some(), "later MLPs")];
+    position.into_iter().chain(rest.into_iter().filter(|part| part.0).map(|part| part.1)).collect()
+}
 
 /// A token with a number.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,13 +1,25 @@
 //! What a head's attention owes to positions alone.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
-use super::factors::{self, Embedding};
-use crate::model::{
-    attention,
-    decoder::{Control, Decoder},
+use super::{
+    factors::{self, Embedding},
+    steps,
 };
+use crate::{
+    analysis::explain,
+    model::{
+        attention,
+        decoder::{Control, Decoder},
+    },
+};
+
+/// Positions that a positional profile is taken over, as far as the context has them: queries are those of the second
+/// half, distances as many.
+pub const POSITIONS: usize = 64;
 
 /// The token that is no token in particular: what is left of embeddings when the vocabulary is averaged over.
 pub struct Average {
@@ -20,21 +32,9 @@ pub struct Average {
 impl Average {
     /// Averages over the vocabulary.
     pub fn of(decoder: &Decoder, which: Embedding, control: &Control<'_>) -> Result<Self> {
-        let vocabulary = decoder.spec.vocabulary;
-        let mut sum = vec![0.0f64; decoder.spec.width];
-        let mut squares = 0.0f64;
-        for tile in factors::tiles(vocabulary) {
-            control.check()?;
-            let rows = factors::embedding(decoder, which, tile)?;
-            for (sum, part) in sum.iter_mut().zip(rows.sum(0)?.to_vec1::<f32>()?) {
-                *sum += f64::from(part);
-            }
-            squares += f64::from(mean_squares(decoder, &rows)?.sum_all()?.to_scalar::<f32>()?);
-        }
-        let mean: Vec<f32> = sum.into_iter().map(|sum| (sum / vocabulary as f64) as f32).collect();
-        let mean = Tensor::from_vec(mean, (1, decoder.spec.width), &Device::Cpu)?;
-        let of_mean = f64::from(mean_squares(decoder, &mean)?.sum_all()?.to_scalar::<f32>()?);
-        Ok(Self { mean, variance: squares / vocabulary as f64 - of_mean })
+        let mut averaging = Averaging::new(decoder, which);
+        steps(averaging.steps(), control, |at| averaging.step(decoder, at))?;
+        averaging.finish(decoder)
     }
 
     /// What a layer reads at positions `0..tokens`, `[tokens, width]`, normalised as the first layer normalises it: the
@@ -53,6 +53,58 @@ impl Average {
         let scaled = factors::centred(decoder, &x)?.broadcast_div(&square.sqrt()?)?;
         Ok(scaled.broadcast_mul(&gain)?.broadcast_add(&bias)?)
     }
+}
+
+/// An [`Average`] that is being taken, a tile of the vocabulary in each step.
+pub struct Averaging {
+    which: Embedding,
+    tiles: Vec<Range<usize>>,
+    sum: Vec<f64>,
+    squares: f64,
+}
+
+impl Averaging {
+    /// Nothing summed yet.
+    pub fn new(decoder: &Decoder, which: Embedding) -> Self {
+        let tiles = factors::tiles(decoder.spec.vocabulary).collect();
+        Self { which, tiles, sum: vec![0.0; decoder.spec.width], squares: 0.0 }
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// Takes step `at`.
+    pub fn step(&mut self, decoder: &Decoder, at: usize) -> Result<()> {
+        let rows = factors::embedding(decoder, self.which, self.tiles[at].clone())?;
+        for (sum, part) in self.sum.iter_mut().zip(rows.sum(0)?.to_vec1::<f32>()?) {
+            *sum += f64::from(part);
+        }
+        self.squares += f64::from(mean_squares(decoder, &rows)?.sum_all()?.to_scalar::<f32>()?);
+        Ok(())
+    }
+
+    /// The average, once every step has been taken.
+    pub fn finish(self, decoder: &Decoder) -> Result<Average> {
+        let vocabulary = decoder.spec.vocabulary as f64;
+        let mean: Vec<f32> = self.sum.into_iter().map(|sum| (sum / vocabulary) as f32).collect();
+        let mean = Tensor::from_vec(mean, (1, decoder.spec.width), &Device::Cpu)?;
+        let of_mean = f64::from(mean_squares(decoder, &mean)?.sum_all()?.to_scalar::<f32>()?);
+        Ok(Average { mean, variance: self.squares / vocabulary - of_mean })
+    }
+}
+
+/// The distance that each head attends to most and how much, `(head, distance, attention)`, the most first; of profiles
+/// `[layer * heads + head]`.
+pub fn peaks(profiles: &[Vec<f32>]) -> Vec<(usize, usize, f32)> {
+    let peak = |(head, profile): (usize, &Vec<f32>)| {
+        let (distance, share) = explain::strongest(profile);
+        (head, distance, share)
+    };
+    let mut peaks: Vec<_> = profiles.iter().enumerate().map(peak).collect();
+    peaks.sort_by(|a, b| b.2.total_cmp(&a.2));
+    peaks
 }
 
 /// The mean square of each row, `[rows, 1]`.

@@ -1,12 +1,17 @@
 //! Eigenvalues of a head's circuits, through its `head_size x head_size` core: `AB` and `BA` share all eigenvalues but
 //! zeros.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use nalgebra::{DMatrix, DVector, Schur};
 use rayon::prelude::*;
 
-use super::factors::{self, Embedding, Factors, Layer};
+use super::{
+    factors::{self, Embedding, Factors, Layer},
+    steps,
+};
 use crate::model::decoder::{Control, Decoder};
 
 /// An eigenvalue.
@@ -58,11 +63,9 @@ pub struct Ends {
 impl Ends {
     /// Sums over the vocabulary, once for all heads.
     pub fn of(decoder: &Decoder, which: Embedding, control: &Control<'_>) -> Result<Self> {
-        let differ = which == Embedding::Effective && decoder.spec.mlp.is_some() && decoder.spec.layers > 1;
-        Ok(Self {
-            first: Meeting::of(decoder, Embedding::Raw, control)?,
-            later: if differ { Some(Meeting::of(decoder, which, control)?) } else { None },
-        })
+        let mut sums = EndsSum::new(decoder, which)?;
+        steps(sums.steps(), control, |at| sums.step(decoder, at))?;
+        sums.finish()
     }
 
     /// The ends of circuits through heads of `layer`.
@@ -71,26 +74,79 @@ impl Ends {
     }
 }
 
-impl Meeting {
-    /// Tiles are multiplied in f32 and summed in f64.
-    fn of(decoder: &Decoder, which: Embedding, control: &Control<'_>) -> Result<Self> {
-        let (width, vocabulary) = (decoder.spec.width, decoder.spec.vocabulary);
-        let zeros = |rows| Tensor::zeros((rows, width), DType::F64, &Device::Cpu);
-        let (mut cross, mut gram) = (zeros(width)?, zeros(width)?);
-        let (mut embeddings, mut unembeddings) = (zeros(1)?, zeros(1)?);
-        for tile in factors::tiles(vocabulary) {
-            control.check()?;
-            (control.progress)(tile.end, vocabulary);
-            let e = factors::embedding(decoder, which, tile.clone())?;
-            let u = factors::unembedding(decoder, tile)?;
-            let turned = e.t()?;
-            cross = (cross + turned.matmul(&u)?.to_dtype(DType::F64)?)?;
-            gram = (gram + turned.matmul(&e)?.to_dtype(DType::F64)?)?;
-            embeddings = (embeddings + e.sum_keepdim(0)?.to_dtype(DType::F64)?)?;
-            unembeddings = (unembeddings + u.sum_keepdim(0)?.to_dtype(DType::F64)?)?;
-        }
-        let means = (embeddings.t()? / vocabulary as f64)?.contiguous()?;
+/// [`Ends`] that are being summed, a tile of the vocabulary in each step.
+pub struct EndsSum {
+    /// The first layer's, then that of later layers where it differs.
+    meetings: Vec<MeetingSum>,
+    tiles: Vec<Range<usize>>,
+}
+
+impl EndsSum {
+    /// Nothing summed yet.
+    pub fn new(decoder: &Decoder, which: Embedding) -> Result<Self> {
+        let differ = which == Embedding::Effective && decoder.spec.mlp.is_some() && decoder.spec.layers > 1;
+        let kinds = [Some(Embedding::Raw), differ.then_some(which)];
+        let meetings = kinds.into_iter().flatten().map(|which| MeetingSum::new(decoder, which));
         Ok(Self {
+            meetings: meetings.collect::<Result<_>>()?,
+            tiles: factors::tiles(decoder.spec.vocabulary).collect(),
+        })
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.meetings.len() * self.tiles.len()
+    }
+
+    /// Takes step `at`.
+    pub fn step(&mut self, decoder: &Decoder, at: usize) -> Result<()> {
+        let tile = self.tiles[at % self.tiles.len()].clone();
+        self.meetings[at / self.tiles.len()].add(decoder, tile)
+    }
+
+    /// The sums, once every step has been taken.
+    pub fn finish(self) -> Result<Ends> {
+        let vocabulary = self.tiles.last().map_or(0, |tile| tile.end);
+        let mut meetings = self.meetings.into_iter().map(|meeting| meeting.finish(vocabulary));
+        let first = meetings.next().context("circuits begin with an embedding")??;
+        Ok(Ends { first, later: meetings.next().transpose()? })
+    }
+}
+
+/// A [`Meeting`] that is being summed: tiles are multiplied in f32 and summed in f64.
+struct MeetingSum {
+    which: Embedding,
+    /// `W_E W_U` and `W_E W_E^T`, `[width, width]`.
+    products: [Tensor; 2],
+    /// Of the embedding and the unembedding, `[1, width]`.
+    sums: [Tensor; 2],
+}
+
+impl MeetingSum {
+    fn new(decoder: &Decoder, which: Embedding) -> Result<Self> {
+        let width = decoder.spec.width;
+        let zeros = |rows| Tensor::zeros((rows, width), DType::F64, &Device::Cpu);
+        Ok(Self { which, products: [zeros(width)?, zeros(width)?], sums: [zeros(1)?, zeros(1)?] })
+    }
+
+    fn add(&mut self, decoder: &Decoder, tile: Range<usize>) -> Result<()> {
+        let e = factors::embedding(decoder, self.which, tile.clone())?;
+        let u = factors::unembedding(decoder, tile)?;
+        let turned = e.t()?;
+        for (index, side) in [&u, &e].into_iter().enumerate() {
+            let product = turned.matmul(side)?.to_dtype(DType::F64)?;
+            self.products[index] = (&self.products[index] + product)?;
+        }
+        for (index, side) in [&e, &u].into_iter().enumerate() {
+            self.sums[index] = (&self.sums[index] + side.sum_keepdim(0)?.to_dtype(DType::F64)?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, vocabulary: usize) -> Result<Meeting> {
+        let ([cross, gram], [embeddings, unembeddings]) = (self.products, self.sums);
+        let means = (embeddings.t()? / vocabulary as f64)?.contiguous()?;
+        Ok(Meeting {
             unembedding: (cross - means.matmul(&unembeddings)?)?,
             embedding: (gram - means.matmul(&embeddings)?)?,
         })
@@ -110,17 +166,30 @@ pub fn ov_spectrum(head: &Factors, ends: &Meeting) -> Result<Spectrum> {
 
 /// [`ov_spectrum`] of every head, `[layer * heads + head]`: their positivity is the copying score.
 pub fn ov_spectra(decoder: &Decoder, ends: &Ends, control: &Control<'_>) -> Result<Vec<Spectrum>> {
-    let (layers, heads) = (decoder.spec.layers, decoder.spec.heads);
-    let mut spectra = Vec::with_capacity(layers * heads);
-    for index in 0..layers {
-        control.check()?;
-        (control.progress)(index, layers);
-        let layer = Layer::of(decoder, index)?;
-        let of_layer: Result<Vec<Spectrum>> =
-            (0..heads).into_par_iter().map(|head| ov_spectrum(&layer.head(head)?, ends.at(index))).collect();
-        spectra.extend(of_layer?);
-    }
+    let mut spectra = Vec::with_capacity(decoder.spec.layers * decoder.spec.heads);
+    steps(decoder.spec.layers, control, |layer| {
+        spectra.extend(ov_layer(decoder, ends, layer)?);
+        Ok(())
+    })?;
     Ok(spectra)
+}
+
+/// [`ov_spectrum`] of every head of a layer.
+pub fn ov_layer(decoder: &Decoder, ends: &Ends, index: usize) -> Result<Vec<Spectrum>> {
+    let layer = Layer::of(decoder, index)?;
+    let heads = (0..decoder.spec.heads).into_par_iter();
+    heads.map(|head| ov_spectrum(&layer.head(head)?, ends.at(index))).collect()
+}
+
+/// The order of heads by positivity, most first; those without one come last.
+pub fn order(spectra: &[Spectrum]) -> Vec<usize> {
+    let value = |index: &usize| {
+        let score = spectra[*index].positivity();
+        if score.is_nan() { f64::NEG_INFINITY } else { score }
+    };
+    let mut order: Vec<usize> = (0..spectra.len()).collect();
+    order.sort_by(|a, b| value(b).total_cmp(&value(a)));
+    order
 }
 
 /// Eigenvalues of the QK circuit of `later` through `earlier`, `W_E^T W_QK W_OV W_E`, `[query token, key token]`: the term

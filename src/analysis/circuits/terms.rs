@@ -1,9 +1,11 @@
 //! Term importance: how much of a prompt's prediction the direct path, single heads and chains of heads each explain.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 
-use super::factors;
+use super::{factors, steps};
 use crate::{
     head::Head,
     model::{
@@ -34,54 +36,82 @@ impl Terms {
     }
 }
 
-/// The importance of the path expansion's terms by order, with the patterns of the whole model (Elhage et al. 2021,
-/// "Term importance analysis").
-///
-/// Patterns are frozen as the full pass made them. Pass 0 adds nothing of any head and keeps what each layer's heads would
-/// have written; pass `n` adds what pass `n - 1` kept. The divisors of the normalisations are frozen too, which makes
-/// every term linear: as many passes as there are layers give the model back. Biases count to the heads of their layer.
+/// The importance of the path expansion's terms over a whole prompt: [`Expansion::over`] each token but the last.
 ///
 /// # Errors
-/// When the model has MLPs, whose paths are not linear, or the prompt has no token to predict.
+/// Those of [`Expansion::of`], and when the prompt has no token to predict.
 pub fn terms(decoder: &Decoder, trace: &Trace, control: &Control<'_>) -> Result<Terms> {
-    if decoder.spec.mlp.is_some() {
-        bail!("term importance needs an attention-only model: through MLPs, paths are no sum of terms");
-    }
     if trace.len() < 2 {
         bail!(
             "term importance predicts each token from those before it: give a prompt of two tokens or more"
         );
     }
-    let layers = decoder.spec.layers;
-    let frozen = Frozen::of(decoder, trace)?;
-    let mut kept: Vec<Tensor> =
-        (0..layers).map(|_| frozen.embedding.zeros_like()).collect::<candle_core::Result<_>>()?;
-    let mut terms = Terms {
-        uniform: (decoder.spec.vocabulary as f64).ln(),
-        losses: Vec::new(),
-        alone: Vec::new(),
-        without: Vec::new(),
-    };
-    for order in 0..=layers {
-        control.check()?;
-        (control.progress)(order, layers + 1);
-        let mut x = frozen.embedding.clone();
-        let mut written = Vec::with_capacity(layers);
-        for (layer, kept) in kept.iter().enumerate() {
-            written.push(frozen.heads(layer, &x)?);
-            x = (x + kept)?;
+    Expansion::of(decoder, trace, control)?.over(0..trace.len() - 1, &trace.ids[1..])
+}
+
+/// The residual streams that the path expansion's terms make by order, with the patterns of the whole model (Elhage et al. 2021,
+/// "Term importance analysis").
+///
+/// Patterns are frozen as the full pass made them. Pass 0 adds nothing of any head and keeps what each layer's heads would
+/// have written; pass `n` adds what pass `n - 1` kept. The divisors of the normalisations are frozen too, which makes
+/// every term linear: as many passes as there are layers give the model back. Biases count to the heads of their layer.
+pub struct Expansion<'a> {
+    frozen: Frozen<'a>,
+    /// The last residual stream with terms up to order `n`, `[0..=layers]`, `[tokens, width]` each.
+    orders: Vec<Tensor>,
+    /// What the single heads of each layer write.
+    singles: Vec<Tensor>,
+}
+
+impl<'a> Expansion<'a> {
+    /// Expands a prompt whose pass left `trace`, no head ablated.
+    ///
+    /// # Errors
+    /// When the model has no layers or has MLPs, whose paths are not linear.
+    pub fn of(decoder: &'a Decoder, trace: &'a Trace, control: &Control<'_>) -> Result<Self> {
+        let layers = decoder.spec.layers;
+        if decoder.spec.mlp.is_some() {
+            bail!("term importance needs an attention-only model: through MLPs, paths are no sum of terms");
         }
-        terms.losses.push(frozen.loss(&x)?);
-        if order == 0 {
-            let singles = written.iter().try_fold(frozen.embedding.clone(), |sum, layer| sum + layer)?;
-            for layer in &written {
-                terms.alone.push(frozen.loss(&(&frozen.embedding + layer)?)?);
-                terms.without.push(frozen.loss(&(&singles - layer)?)?);
+        if layers == 0 {
+            bail!("a model without layers has one term, the direct path");
+        }
+        let frozen = Frozen::of(decoder, trace)?;
+        let mut kept: Vec<Tensor> =
+            (0..layers).map(|_| frozen.embedding.zeros_like()).collect::<candle_core::Result<_>>()?;
+        let (mut orders, mut singles) = (Vec::new(), Vec::new());
+        steps(layers + 1, control, |order| {
+            let mut x = frozen.embedding.clone();
+            let mut written = Vec::with_capacity(layers);
+            for (layer, kept) in kept.iter().enumerate() {
+                control.check()?;
+                written.push(frozen.heads(layer, &x)?);
+                x = (x + kept)?;
             }
-        }
-        kept = written;
+            orders.push(x);
+            if order == 0 {
+                singles.clone_from(&written);
+            }
+            kept = written;
+            Ok(())
+        })?;
+        Ok(Self { frozen, orders, singles })
     }
-    Ok(terms)
+
+    /// The mean losses of predicting `targets` after the tokens at `positions`, as many.
+    pub fn over(&self, positions: Range<usize>, targets: &[u32]) -> Result<Terms> {
+        let direct = &self.frozen.embedding;
+        let singles = self.singles.iter().try_fold(direct.clone(), |sum, layer| sum + layer)?;
+        let losses = |streams: &mut dyn Iterator<Item = candle_core::Result<Tensor>>| {
+            streams.map(|x| self.frozen.loss(&x?, positions.clone(), targets)).collect::<Result<Vec<_>>>()
+        };
+        Ok(Terms {
+            uniform: (self.frozen.decoder.spec.vocabulary as f64).ln(),
+            losses: losses(&mut self.orders.iter().map(|x| Ok(x.clone())))?,
+            alone: losses(&mut self.singles.iter().map(|layer| direct + layer))?,
+            without: losses(&mut self.singles.iter().map(|layer| &singles - layer))?,
+        })
+    }
 }
 
 /// A pass whose patterns and divisors stay.
@@ -121,14 +151,14 @@ impl<'a> Frozen<'a> {
         weights.output.forward(&Tensor::cat(&mixed, 1)?)
     }
 
-    /// The mean loss of predicting each token from the one before, nats.
-    fn loss(&self, x: &Tensor) -> Result<f64> {
+    /// The mean loss of predicting `targets` after the tokens at `positions`, nats.
+    fn loss(&self, x: &Tensor, positions: Range<usize>, targets: &[u32]) -> Result<f64> {
         let last = self.decoder.spec.layers;
         let normed = self.normalise(x, &self.decoder.norm, last)?;
-        let predicting = self.trace.len() - 1;
-        let logits = self.decoder.unembedding().product(&normed.narrow(0, 0, predicting)?.contiguous()?)?;
+        let normed = normed.narrow(0, positions.start, positions.len())?.contiguous()?;
+        let logits = self.decoder.unembedding().product(&normed)?;
         let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        let targets = Tensor::new(&self.trace.ids[1..], &Device::Cpu)?.unsqueeze(1)?;
+        let targets = Tensor::new(targets, &Device::Cpu)?.unsqueeze(1)?;
         let chosen = logits.gather(&targets, 1)?.squeeze(1)?;
         Ok((logits.log_sum_exp(1)? - chosen)?.mean_all()?.to_scalar::<f64>()?)
     }

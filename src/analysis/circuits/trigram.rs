@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::{
     Entry,
-    factors::{self, Embedding, Layer},
-    largest,
+    factors::{self, Embedding, Factors, Layer},
+    largest, steps,
 };
 use crate::{
     head::Head,
@@ -20,6 +20,34 @@ use crate::{
     },
 };
 
+/// Destinations and outs of a source among which bugs are looked for.
+pub const CANDIDATES: usize = 16;
+
+/// Which token of a skip-trigram is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The one that is attended to.
+    Source,
+    /// The one that attends.
+    Destination,
+    /// The one that comes next.
+    Out,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Source, Self::Destination, Self::Out];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+            Self::Out => "out",
+        }
+    }
+}
+
 /// A source token, the destinations that look for it and the next tokens it then speaks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SkipTrigrams {
@@ -29,6 +57,14 @@ pub struct SkipTrigrams {
     pub destinations: Vec<Entry>,
     /// The tokens whose logits rise, with their OV entries.
     pub outs: Vec<Entry>,
+}
+
+impl SkipTrigrams {
+    /// Destinations and outs side by side, in order, the shorter list repeated.
+    pub fn pairs(&self) -> impl Iterator<Item = (Entry, Entry)> {
+        let length = self.destinations.len().max(self.outs.len());
+        self.destinations.iter().copied().cycle().zip(self.outs.iter().copied().cycle()).take(length)
+    }
 }
 
 /// The circuits of one head with every token of the vocabulary, `[vocabulary, head_size]` on each of the four sides; the
@@ -46,22 +82,9 @@ pub struct Expanded {
 impl Expanded {
     /// Meets the head with every token.
     pub fn of(decoder: &Decoder, head: Head, which: Embedding, control: &Control<'_>) -> Result<Self> {
-        let factors = Layer::of(decoder, head.layer)?.head(head.head)?;
-        let scale = f64::from(decoder.spec.scale[head.layer]);
-        let mut sides = [(); 4].map(|()| Vec::new());
-        for tile in factors::tiles(decoder.spec.vocabulary) {
-            control.check()?;
-            let embedding = factors::embedding(decoder, which.of_layer(head.layer), tile.clone())?;
-            // The centring of LayerNorm is in the factors.
-            let embedding = embedding.broadcast_div(&factors::divisors(decoder, &embedding)?)?;
-            sides[0].push((embedding.matmul(&factors.query.t()?)? * scale)?);
-            sides[1].push(embedding.matmul(&factors.key.t()?)?);
-            sides[2].push(embedding.matmul(&factors.value.t()?)?);
-            sides[3].push(factors::unembedding(decoder, tile)?.matmul(&factors.output)?);
-        }
-        let [queries, keys, values, outs] = sides.map(|tiles| Tensor::cat(&tiles, 0));
-        let centred = |side: Tensor| -> Result<Tensor> { Ok(side.broadcast_sub(&side.mean_keepdim(0)?)?) };
-        Ok(Self { queries: queries?, keys: centred(keys?)?, values: values?, outs: centred(outs?)? })
+        let mut expanding = Expanding::new(decoder, head, which)?;
+        steps(expanding.steps(), control, |at| expanding.step(decoder, at))?;
+        expanding.finish()
     }
 
     /// QK entries of a source, `[destination]`: the attention score less the destination's mean over all sources, so that
@@ -107,16 +130,81 @@ impl Expanded {
     /// The `top` sources by the product of their largest QK and their largest OV entry, each with `each` destinations and
     /// outs.
     pub fn strongest(&self, top: usize, each: usize, control: &Control<'_>) -> Result<Vec<SkipTrigrams>> {
-        let vocabulary = self.keys.dim(0)?;
-        let mut strengths = Vec::with_capacity(vocabulary);
-        for sources in factors::tiles(vocabulary) {
-            control.check()?;
-            (control.progress)(sources.end, vocabulary);
-            let attention = largest_entries(&self.queries, &self.keys, sources.clone())?;
-            let writes = largest_entries(&self.outs, &self.values, sources)?;
-            strengths.extend(attention.iter().zip(&writes).map(|(a, b)| a.max(0.0) * b.max(0.0)));
+        let tiles: Vec<Range<usize>> = factors::tiles(self.keys.dim(0)?).collect();
+        let mut strengths = Vec::new();
+        steps(tiles.len(), control, |at| {
+            strengths.extend(self.strengths(tiles[at].clone())?);
+            Ok(())
+        })?;
+        self.of_strengths(&strengths, top, each)
+    }
+
+    /// The product of the largest QK and the largest OV entry of each of some sources.
+    pub fn strengths(&self, sources: Range<usize>) -> Result<Vec<f32>> {
+        let attention = largest_entries(&self.queries, &self.keys, sources.clone())?;
+        let writes = largest_entries(&self.outs, &self.values, sources)?;
+        Ok(attention.iter().zip(&writes).map(|(a, b)| a.max(0.0) * b.max(0.0)).collect())
+    }
+
+    /// [`Self::strongest`] of the [`Self::strengths`] of the whole vocabulary.
+    pub fn of_strengths(&self, strengths: &[f32], top: usize, each: usize) -> Result<Vec<SkipTrigrams>> {
+        largest(strengths, top).into_iter().map(|source| self.by_source(source.id, each)).collect()
+    }
+
+    /// The `top` skip-trigrams, or as many sources, of a token in a role.
+    pub fn with(&self, role: Role, token: u32, top: usize) -> Result<Vec<SkipTrigrams>> {
+        match role {
+            Role::Source => Ok(vec![self.by_source(token, top)?]),
+            Role::Destination => self.by_destination(token, top, 1),
+            Role::Out => self.by_out(token, top, 1),
         }
-        largest(&strengths, top).into_iter().map(|source| self.by_source(source.id, each)).collect()
+    }
+}
+
+/// An [`Expanded`] head that is being made, a tile of the vocabulary in each step.
+pub struct Expanding {
+    factors: Factors,
+    which: Embedding,
+    scale: f64,
+    tiles: Vec<Range<usize>>,
+    sides: [Vec<Tensor>; 4],
+}
+
+impl Expanding {
+    /// No token met yet.
+    pub fn new(decoder: &Decoder, head: Head, which: Embedding) -> Result<Self> {
+        Ok(Self {
+            factors: Layer::of(decoder, head.layer)?.head(head.head)?,
+            which: which.of_layer(head.layer),
+            scale: f64::from(decoder.spec.scale[head.layer]),
+            tiles: factors::tiles(decoder.spec.vocabulary).collect(),
+            sides: Default::default(),
+        })
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// Takes step `at`, the one after that before.
+    pub fn step(&mut self, decoder: &Decoder, at: usize) -> Result<()> {
+        let (factors, tile) = (&self.factors, self.tiles[at].clone());
+        let embedding = factors::embedding(decoder, self.which, tile.clone())?;
+        // The centring of LayerNorm is in the factors.
+        let embedding = embedding.broadcast_div(&factors::divisors(decoder, &embedding)?)?;
+        self.sides[0].push((embedding.matmul(&factors.query.t()?)? * self.scale)?);
+        self.sides[1].push(embedding.matmul(&factors.key.t()?)?);
+        self.sides[2].push(embedding.matmul(&factors.value.t()?)?);
+        self.sides[3].push(factors::unembedding(decoder, tile)?.matmul(&factors.output)?);
+        Ok(())
+    }
+
+    /// The head, once every step has been taken.
+    pub fn finish(self) -> Result<Expanded> {
+        let [queries, keys, values, outs] = self.sides.map(|tiles| Tensor::cat(&tiles, 0));
+        let centred = |side: Tensor| -> Result<Tensor> { Ok(side.broadcast_sub(&side.mean_keepdim(0)?)?) };
+        Ok(Expanded { queries: queries?, keys: centred(keys?)?, values: values?, outs: centred(outs?)? })
     }
 }
 

@@ -5,35 +5,24 @@ use anyhow::Result;
 use super::Work;
 use crate::{
     analysis::{
-        benchmark::Kind as Sequence,
         circuits::{
-            composition::{Composition, Kind},
-            corner, position,
+            composition::{Composition, DRAWS, Kind},
+            corner,
+            position::{self, POSITIONS},
             spectrum::{self, Spectrum},
         },
-        explain, rank,
-        score::Score,
+        rank,
     },
     engine::protocol::RankSettings,
     head::Head,
     report::circuits::{Cell, List, Repeats},
 };
 
-/// Pairs of random heads that the baseline of composition is the mean of.
-const DRAWS: usize = 8;
-/// Positions that a positional profile is taken over: queries are those of the second half, distances as many.
-const POSITIONS: usize = 64;
-
 impl Work<'_> {
     /// The `top` heads by copying score; those without one come last.
     pub(super) fn copiers(&self, spectra: &[Spectrum], top: usize) -> Vec<(Head, f64)> {
-        let heads =
-            spectra.iter().enumerate().map(|(index, spectrum)| (self.head(index), spectrum.positivity()));
-        let mut heads: Vec<_> = heads.collect();
-        let value = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score };
-        heads.sort_by(|a, b| value(b.1).total_cmp(&value(a.1)));
-        heads.truncate(top);
-        heads
+        let order = spectrum::order(spectra).into_iter().take(top);
+        order.map(|index| (self.head(index), spectra[index].positivity())).collect()
     }
 
     pub(super) fn spectra(&self) -> Result<Vec<Spectrum>> {
@@ -102,24 +91,19 @@ impl Work<'_> {
                 rows: rows.collect(),
             }]);
         }
-        let mut peaks = Vec::new();
+        let mut profiles = Vec::new();
         let averages = [average(0)?, average(model.info.layers - 1)?];
         for layer in 0..model.info.layers {
-            let profiles = position::profiles(decoder, &averages[layer.min(1)], layer, tokens)?;
-            peaks.extend(profiles.iter().enumerate().map(|(head, profile)| {
-                let (distance, share) = explain::strongest(profile);
-                (Head::new(layer, head), distance, share)
-            }));
+            profiles.extend(position::profiles(decoder, &averages[layer.min(1)], layer, tokens)?);
         }
-        peaks.sort_by(|a, b| b.2.total_cmp(&a.2));
-        let row = |&(head, distance, share): &(Head, usize, f32)| {
-            vec![head.into(), Cell::Count(distance), share.into()]
-        };
+        let peaks = position::peaks(&profiles).into_iter().take(self.args.top);
+        let row =
+            |(head, distance, share)| vec![self.head(head).into(), Cell::Count(distance), Cell::from(share)];
         Ok(vec![List {
             name: "positions",
             note: "the distance that each head attends to most, for the average query and key token".into(),
             columns: &["head", "distance", "attention"],
-            rows: peaks.iter().take(self.args.top).map(row).collect(),
+            rows: peaks.map(row).collect(),
         }])
     }
 
@@ -128,14 +112,13 @@ impl Work<'_> {
         let (model, seed) = (self.model, self.args.seed);
         let benchmark =
             model.benchmark(RankSettings { length: model.info.block, seed, ..RankSettings::default() })?;
-        let draws: Vec<(Sequence, usize)> =
-            (0..benchmark.settings().batch).map(|draw| (Sequence::Repeat, draw)).collect();
+        let draws = corner::draws(&benchmark);
         let tally = self
             .shown("scoring heads", |control| rank::measure(&model.decoder, &benchmark, &draws, control))?;
         self.settings.seed = Some(seed);
         self.settings.benchmark =
             Some(Repeats { length: model.info.block, batch: draws.len(), bos: benchmark.has_bos() });
-        Ok(tally.scores().iter().map(|scores| scores.get(Score::Previous)).collect())
+        Ok(corner::previous(&tally))
     }
 
     pub(super) fn corner(&mut self) -> Result<Vec<List>> {
@@ -144,12 +127,7 @@ impl Work<'_> {
         let mut points = self
             .shown("eigenvalues", |control| corner::corner(&self.model.decoder, &ends, &previous, control))?;
         points.retain(|point| self.args.head.is_none_or(|head| point.head == head));
-        // Nearest to the corner where both are 1 first; what is no number comes last.
-        let key = |point: &corner::Point| {
-            let sum = point.matching + point.copying;
-            if sum.is_nan() { f64::NEG_INFINITY } else { sum }
-        };
-        points.sort_by(|a, b| key(b).total_cmp(&key(a)));
+        corner::sort(&mut points);
         let row = |point: &corner::Point| {
             vec![
                 point.head.into(),

@@ -4,24 +4,17 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Work, name};
+use super::Work;
 use crate::{
     analysis::circuits::{
         bigram, terms,
-        trigram::{self, Expanded, SkipTrigrams},
+        trigram::{self, CANDIDATES, Expanded, SkipTrigrams},
     },
-    cli::circuits::TokenRole,
     engine::protocol::{Bos, PromptInput},
     head::Head,
     model::trace::Trace,
-    report::{
-        circuits::{Cell, List},
-        text::quoted,
-    },
+    report::circuits::{Cell, List},
 };
-
-/// Destinations and outs of a source among which bugs are looked for.
-const CANDIDATES: usize = 16;
 
 impl Work<'_> {
     pub(super) fn bigram(&mut self) -> Result<Vec<List>> {
@@ -49,12 +42,10 @@ impl Work<'_> {
         })
     }
 
-    /// The rows of a source: its destinations and its outs side by side, in order, the shorter list repeated.
+    /// The rows of a source.
     pub(super) fn trigram_rows(&self, head: Head, found: &SkipTrigrams) -> Vec<Vec<Cell>> {
-        let length = found.destinations.len().max(found.outs.len());
-        let pairs = found.destinations.iter().cycle().zip(found.outs.iter().cycle());
-        pairs
-            .take(length)
+        found
+            .pairs()
             .map(|(destination, out)| {
                 vec![
                     head.into(),
@@ -75,25 +66,15 @@ impl Work<'_> {
         };
         self.settings.head = Some(head);
         let top = self.args.top;
-        let token = match self.tokens()?.as_deref() {
-            None => None,
-            Some(&[id]) => Some(id),
-            Some(ids) => {
-                let pieces: Vec<String> =
-                    self.model.tokens(ids).iter().map(|token| quoted(&token.bytes)).collect();
-                bail!("--what trigrams looks at one token, and these are {}: {}", ids.len(), pieces.join(" "))
-            }
-        };
+        let token = self.named().map(|input| self.model.single(&input)).transpose()?;
         let expanded = self.expanded(head)?;
-        let found = match (token, self.args.role) {
-            (None, _) => self.shown("skip-trigrams", |control| expanded.strongest(top, 1, control))?,
-            (Some(id), TokenRole::Source) => vec![expanded.by_source(id, top)?],
-            (Some(id), TokenRole::Destination) => expanded.by_destination(id, top, 1)?,
-            (Some(id), TokenRole::Out) => expanded.by_out(id, top, 1)?,
+        let found = match token {
+            None => self.shown("skip-trigrams", |control| expanded.strongest(top, 1, control))?,
+            Some(id) => expanded.with(self.args.role, id, top)?,
         };
         if let Some(id) = token {
             self.settings.ids = Some(vec![id]);
-            self.settings.role = Some(name(self.args.role));
+            self.settings.role = Some(self.args.role.name().into());
         }
         let rows = found.iter().flat_map(|found| self.trigram_rows(head, found)).collect();
         Ok(vec![List { rows, ..trigram_list() }, self.bugs(&expanded, &found)?])
@@ -167,12 +148,15 @@ impl Work<'_> {
 
     /// The tokens that `--token` or `--ids` names.
     fn tokens(&self) -> Result<Option<Vec<u32>>> {
-        let input = match (&self.args.token, &self.args.ids) {
-            (Some(text), _) => PromptInput::Text(text.clone()),
-            (None, Some(ids)) => PromptInput::Ids(ids.clone()),
-            (None, None) => return Ok(None),
-        };
-        self.model.encode(&input, Bos::Off).map(Some)
+        self.named().map(|input| self.model.encode(&input, Bos::Off)).transpose()
+    }
+
+    fn named(&self) -> Option<PromptInput> {
+        match (&self.args.token, &self.args.ids) {
+            (Some(text), _) => Some(PromptInput::Text(text.clone())),
+            (None, Some(ids)) => Some(PromptInput::Ids(ids.clone())),
+            (None, None) => None,
+        }
     }
 }
 

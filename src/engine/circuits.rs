@@ -1,0 +1,452 @@
+//! The Circuits screen's work in the background: one step at a time, so that whoever steps through the prompt never waits
+//! for it, and nothing twice that is long and serves several views.
+
+use std::{ops::Range, sync::Arc};
+
+use anyhow::{Result, anyhow, bail};
+
+use super::{
+    open::Model,
+    protocol::{
+        Candidate, Event, RankSettings, Token,
+        circuits::{Ask, Bug, Circuit, Facts, News, Role, Steps, Trigram},
+    },
+    session::Session,
+};
+use crate::{
+    analysis::{
+        benchmark::{Benchmark, Kind as Sequence},
+        circuits::{
+            self, bigram,
+            composition::{Composing, DRAWS, Kind},
+            corner::{self, Plotting},
+            factors::{self, Embedding},
+            position::{self, Average, Averaging, POSITIONS},
+            spectrum::{self, Ends, EndsSum, Spectrum},
+            trigram::{self, CANDIDATES, Expanded, Expanding, SkipTrigrams},
+        },
+        rank::{self, Tally},
+    },
+    head::Head,
+    model::decoder::{Control, Decoder},
+};
+
+/// Next tokens that are told.
+const NEXT: usize = 64;
+/// Skip-trigrams, and bugs, that are told.
+const TRIGRAMS: usize = 24;
+/// Edges of each kind that are told.
+const EDGES: usize = 500;
+/// Seed of the random matrices and of the benchmark that previous-token scores are measured on; `attnscope circuits`
+/// takes the same unless told otherwise.
+const SEED: u64 = 0;
+/// What stands for a token.
+const EMBEDDING: Embedding = Embedding::Effective;
+
+/// What is being computed and what was, of one model.
+#[derive(Default)]
+pub struct Circuits {
+    job: Option<Job>,
+    /// Views of the whole model that were left before they were done; they go on where they were.
+    left: Vec<Job>,
+    ends: Option<Ends>,
+    /// The previous-token score of every head.
+    previous: Option<Vec<f32>>,
+    /// The head that was expanded last.
+    expanded: Option<(Head, Expanded)>,
+}
+
+/// What a view needs, and how far it is.
+struct Job {
+    ask: Ask,
+    stage: Stage,
+    /// Steps taken of the stage.
+    at: usize,
+}
+
+/// A stretch of work in steps of one kind.
+enum Stage {
+    /// The stages that this view needs have not been looked up.
+    Begun,
+    /// Done at once.
+    Bigram,
+    Terms,
+    Ends(EndsSum),
+    Spectra(Vec<Spectrum>),
+    Previous(Benchmark, Vec<(Sequence, usize)>, Tally),
+    Corner(Plotting),
+    /// The averages that are taken, for the first layer and for later ones.
+    Average(Averaging, Vec<Average>),
+    Profiles(Vec<Average>, Vec<Vec<f32>>),
+    Composition(Composing),
+    Expand(Expanding),
+    Strengths(Vec<Range<usize>>, Vec<f32>),
+    Found,
+    Bugs(Vec<SkipTrigrams>, Vec<Trigram>, Vec<trigram::Bug>),
+}
+
+impl Stage {
+    /// What it does, its steps and what a step is.
+    fn describe(&self, decoder: &Decoder) -> (&'static str, usize, &'static str) {
+        let layers = decoder.spec.layers;
+        match self {
+            Self::Begun | Self::Bigram | Self::Found => ("looking up", 1, "tokens"),
+            Self::Terms => ("expanding the prompt's paths", 1, "prompts"),
+            Self::Ends(sums) => ("summing over the vocabulary", sums.steps(), "tiles"),
+            Self::Spectra(_) => ("eigenvalues", layers, "layers"),
+            Self::Previous(_, draws, _) => ("previous-token scores", draws.len(), "sequences"),
+            Self::Corner(_) => ("eigenvalues", layers, "layers"),
+            Self::Average(averaging, _) => ("averaging over the vocabulary", averaging.steps(), "tiles"),
+            Self::Profiles(..) => ("positional profiles", layers, "layers"),
+            Self::Composition(_) => ("composing heads", layers, "layers"),
+            Self::Expand(expanding) => ("expanding the head", expanding.steps(), "tiles"),
+            Self::Strengths(tiles, _) => ("searching for large entries", tiles.len(), "tiles"),
+            Self::Bugs(found, ..) => ("looking for bugs", found.len(), "sources"),
+        }
+    }
+}
+
+impl Circuits {
+    /// Whether a step can be taken.
+    pub fn is_working(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// Begins a view in the place of the one under way, or goes on with one that was left.
+    pub fn ask(&mut self, ask: Ask) {
+        self.leave();
+        let begun = self.left.iter().position(|job| job.ask == ask);
+        let job = begun.map(|index| self.left.swap_remove(index));
+        self.job = Some(job.unwrap_or(Job { ask, stage: Stage::Begun, at: 0 }));
+    }
+
+    /// Stops what is under way; asked again, it goes on.
+    pub fn stop(&mut self, session: &Session) {
+        if let Some(ask) = self.leave() {
+            tell(session, ask, News::Stopped);
+        }
+    }
+
+    /// Tells that what is under way failed.
+    pub fn fail(&mut self, session: &Session, error: &anyhow::Error) {
+        if let Some(job) = self.job.take() {
+            tell(session, job.ask, News::Answer(Err(format!("{error:#}"))));
+        }
+    }
+
+    fn leave(&mut self) -> Option<Ask> {
+        let job = self.job.take()?;
+        let ask = job.ask.clone();
+        if ask.is_whole() {
+            self.left.push(job);
+        }
+        Some(ask)
+    }
+
+    /// Takes the next step; one that is cancelled is taken again later.
+    pub fn step(&mut self, session: &Session, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let Some(job) = &mut self.job else { return Ok(()) };
+        if let Ask::Terms { epoch, .. } = job.ask
+            && epoch != session.epoch
+        {
+            // The prompt is another one by now.
+            self.stop(session);
+            return Ok(());
+        }
+        let model = &session.model;
+        let (stage, total, unit) = job.stage.describe(&model.decoder);
+        if job.at < total {
+            if total > 1 {
+                tell(session, job.ask.clone(), News::Working(Steps { stage, done: job.at, total, unit }));
+            }
+            let control = Control { progress: &|_, _| (), cancelled };
+            control.check()?;
+            let shared = Shared { ends: &self.ends, previous: &self.previous, expanded: &self.expanded };
+            shared.step(model, job, &control)?;
+            job.at += 1;
+        }
+        if job.at >= total {
+            self.finish_stage(session, cancelled)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what a stage has made and begins the next, or answers.
+    fn finish_stage(&mut self, session: &Session, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let model = &session.model;
+        let Some(job) = &mut self.job else { return Ok(()) };
+        let ask = job.ask.clone();
+        let facts = match std::mem::replace(&mut job.stage, Stage::Begun) {
+            Stage::Begun => None,
+            Stage::Bigram => Some(bigram_facts(model, &ask)?),
+            Stage::Terms => {
+                let Ask::Terms { query, .. } = ask else { bail!("no terms were asked for") };
+                let control = Control { progress: &|_, _| (), cancelled };
+                // Cancelled, it begins again.
+                job.at = 0;
+                let (token, target, terms) = session.terms(query, &control)?;
+                Some(Facts::Terms { token, target, terms })
+            }
+            Stage::Ends(sums) => {
+                self.ends = Some(sums.finish()?);
+                None
+            }
+            Stage::Previous(_, _, tally) => {
+                self.previous = Some(corner::previous(&tally));
+                None
+            }
+            Stage::Spectra(spectra) => {
+                let order = spectrum::order(&spectra).into_iter().map(|index| head(model, index)).collect();
+                Some(Facts::Copying { spectra, order })
+            }
+            Stage::Corner(plot) => {
+                let mut points = plot.points;
+                corner::sort(&mut points);
+                Some(Facts::Corner { points })
+            }
+            Stage::Average(averaging, mut averages) => {
+                averages.push(averaging.finish(&model.decoder)?);
+                job.stage = averaged(&model.decoder, averages);
+                None
+            }
+            Stage::Profiles(_, profiles) => {
+                let peaks = position::peaks(&profiles).into_iter();
+                let peaks = peaks.map(|(index, distance, share)| (head(model, index), distance, share));
+                Some(Facts::Positions { peaks: peaks.collect(), profiles })
+            }
+            Stage::Composition(composing) => {
+                let scores = composing.finish();
+                let edges = Kind::ALL.map(|kind| scores.edges(kind, None, EDGES));
+                Some(Facts::Composition { scores, edges })
+            }
+            Stage::Expand(expanding) => {
+                let Ask::Trigrams { head, .. } = ask else { bail!("no skip-trigrams were asked for") };
+                self.expanded = Some((head, expanding.finish()?));
+                None
+            }
+            Stage::Strengths(_, strengths) => {
+                let found = self.expanded()?.of_strengths(&strengths, TRIGRAMS, 1)?;
+                return self.found(session, None, found);
+            }
+            Stage::Found => {
+                let Ask::Trigrams { token: Some((input, role)), .. } = &ask else {
+                    bail!("no token was asked about")
+                };
+                let id = model.single(input)?;
+                let found = self.expanded()?.with(*role, id, TRIGRAMS)?;
+                return self.found(session, Some(id), found);
+            }
+            Stage::Bugs(found, rows, mut bugs) => {
+                bugs.sort_by(|a, b| b.margin.total_cmp(&a.margin));
+                let bugs = bugs.iter().take(TRIGRAMS).map(|bug| bug_of(model, bug)).collect();
+                let token = asked_token(model, &ask, &found)?;
+                Some(Facts::Trigrams { token, rows, bugs: Some(bugs) })
+            }
+        };
+        if let Some(facts) = facts {
+            self.job = None;
+            answer(session, ask, facts);
+            return Ok(());
+        }
+        let begun = match self.job.as_ref().map(|job| &job.stage) {
+            Some(Stage::Begun) => {
+                let begun = if self.needs_ends(&ask) { self.summing() } else { None };
+                Some(begun.map_or_else(|| Ok((self.next_stage(model, &ask)?, 0)), Ok::<_, anyhow::Error>)?)
+            }
+            _ => None,
+        };
+        if let Some(job) = &mut self.job {
+            job.at = 0;
+            if let Some(begun) = begun {
+                (job.stage, job.at) = begun;
+            }
+        }
+        Ok(())
+    }
+
+    fn needs_ends(&self, ask: &Ask) -> bool {
+        matches!(ask, Ask::Copying | Ask::Corner) && self.ends.is_none()
+    }
+
+    /// The sums that another view was left at, to go on with; that view will find them done.
+    fn summing(&mut self) -> Option<(Stage, usize)> {
+        let job = self.left.iter_mut().find(|job| matches!(job.stage, Stage::Ends(_)))?;
+        Some((std::mem::replace(&mut job.stage, Stage::Begun), std::mem::take(&mut job.at)))
+    }
+
+    /// The first stage of a view whose work is not done yet.
+    fn next_stage(&self, model: &Model, ask: &Ask) -> Result<Stage> {
+        let decoder = &model.decoder;
+        if !matches!(ask, Ask::Bigram { .. } | Ask::Terms { .. }) {
+            model.has_heads()?;
+        }
+        Ok(match ask {
+            Ask::Bigram { .. } => Stage::Bigram,
+            Ask::Terms { .. } => Stage::Terms,
+            _ if self.needs_ends(ask) => Stage::Ends(EndsSum::new(decoder, EMBEDDING)?),
+            Ask::Copying => Stage::Spectra(Vec::new()),
+            Ask::Corner if self.previous.is_none() => {
+                let settings =
+                    RankSettings { length: model.info.block, seed: SEED, ..RankSettings::default() };
+                let benchmark = model.benchmark(settings)?;
+                let draws = corner::draws(&benchmark);
+                Stage::Previous(benchmark, draws, Tally::new(model.info.layers * model.info.heads))
+            }
+            Ask::Corner => Stage::Corner(Plotting::new(decoder)?),
+            Ask::Positions => Stage::Average(Averaging::new(decoder, EMBEDDING.of_layer(0)), Vec::new()),
+            Ask::Composition => Stage::Composition(Composing::new(decoder, SEED, DRAWS)?),
+            Ask::Trigrams { head, token } => match (&self.expanded, token) {
+                (Some((expanded, _)), None) if expanded == head => {
+                    Stage::Strengths(factors::tiles(decoder.spec.vocabulary).collect(), Vec::new())
+                }
+                (Some((expanded, _)), Some(_)) if expanded == head => Stage::Found,
+                _ => Stage::Expand(Expanding::new(decoder, *head, EMBEDDING)?),
+            },
+        })
+    }
+
+    fn expanded(&self) -> Result<&Expanded> {
+        self.expanded.as_ref().map(|pair| &pair.1).ok_or_else(|| anyhow!("the head is not expanded"))
+    }
+
+    /// Answers with the skip-trigrams and goes on to their bugs.
+    fn found(&mut self, session: &Session, token: Option<u32>, found: Vec<SkipTrigrams>) -> Result<()> {
+        let model = &session.model;
+        let rows: Vec<Trigram> = found.iter().flat_map(|found| rows(model, found)).collect();
+        let token = token.map(|id| model.token(id));
+        if let Some(job) = &mut self.job {
+            answer(session, job.ask.clone(), Facts::Trigrams { token, rows: rows.clone(), bugs: None });
+            (job.stage, job.at) = (Stage::Bugs(found, rows, Vec::new()), 0);
+        }
+        Ok(())
+    }
+}
+
+/// What several views share, while a step of one is taken.
+struct Shared<'a> {
+    ends: &'a Option<Ends>,
+    previous: &'a Option<Vec<f32>>,
+    expanded: &'a Option<(Head, Expanded)>,
+}
+
+impl Shared<'_> {
+    /// Takes a step of the job's stage.
+    fn step(&self, model: &Model, job: &mut Job, control: &Control<'_>) -> Result<()> {
+        let (decoder, at) = (&model.decoder, job.at);
+        let missing = || anyhow!("a stage of the work was left out");
+        match &mut job.stage {
+            Stage::Begun | Stage::Bigram | Stage::Terms | Stage::Found => {}
+            Stage::Ends(sums) => sums.step(decoder, at)?,
+            Stage::Spectra(spectra) => {
+                spectra.extend(spectrum::ov_layer(decoder, self.ends.as_ref().ok_or_else(missing)?, at)?);
+            }
+            Stage::Previous(benchmark, draws, tally) => {
+                tally.merge(&rank::measure(decoder, benchmark, &draws[at..=at], control)?);
+            }
+            Stage::Corner(plot) => {
+                let ends = self.ends.as_ref().ok_or_else(missing)?;
+                plot.step(decoder, ends, self.previous.as_ref().ok_or_else(missing)?, at)?;
+            }
+            Stage::Average(averaging, _) => averaging.step(decoder, at)?,
+            Stage::Profiles(averages, profiles) => {
+                let average = &averages[at.min(averages.len() - 1)];
+                let tokens = POSITIONS.min(model.info.context);
+                profiles.extend(position::profiles(decoder, average, at, tokens)?);
+            }
+            Stage::Composition(composing) => composing.step(decoder, at)?,
+            Stage::Expand(expanding) => expanding.step(decoder, at)?,
+            Stage::Strengths(tiles, strengths) => {
+                let (_, expanded) = self.expanded.as_ref().ok_or_else(missing)?;
+                strengths.extend(expanded.strengths(tiles[at].clone())?);
+            }
+            Stage::Bugs(found, _, bugs) => {
+                let (_, expanded) = self.expanded.as_ref().ok_or_else(missing)?;
+                // Of one source several, of many the clearest of each.
+                let each = if found.len() == 1 { TRIGRAMS } else { 1 };
+                let candidates = expanded.by_source(found[at].source, CANDIDATES)?;
+                let direct = |id| {
+                    control.check()?;
+                    bigram::direct_log_probabilities(decoder, EMBEDDING, id)
+                };
+                bugs.extend(trigram::bugs(&candidates, each, direct)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What follows an average: that for later layers, where it differs, or the profiles.
+fn averaged(decoder: &Decoder, averages: Vec<Average>) -> Stage {
+    let differ = decoder.spec.mlp.is_some() && decoder.spec.layers > 1;
+    if differ && averages.len() < 2 {
+        Stage::Average(Averaging::new(decoder, EMBEDDING.of_layer(1)), averages)
+    } else {
+        Stage::Profiles(averages, Vec::new())
+    }
+}
+
+fn head(model: &Model, index: usize) -> Head {
+    Head::new(index / model.info.heads, index % model.info.heads)
+}
+
+fn bigram_facts(model: &Model, ask: &Ask) -> Result<Facts> {
+    let Ask::Bigram { token } = ask else { bail!("no token was asked about") };
+    let id = model.single(token)?;
+    let next = bigram::bigram(&model.decoder, EMBEDDING, id, NEXT)?.into_iter();
+    let next = next.map(|next| Candidate {
+        token: model.token(next.id),
+        probability: next.probability,
+        logit: next.logit,
+    });
+    Ok(Facts::Bigram { token: model.token(id), next: next.collect() })
+}
+
+fn asked_token(model: &Model, ask: &Ask, found: &[SkipTrigrams]) -> Result<Option<Token>> {
+    Ok(match ask {
+        Ask::Trigrams { token: Some((_, Role::Source)), .. } => {
+            found.first().map(|found| model.token(found.source))
+        }
+        Ask::Trigrams { token: Some((input, _)), .. } => Some(model.token(model.single(input)?)),
+        _ => None,
+    })
+}
+
+fn rows<'a>(model: &'a Model, found: &'a SkipTrigrams) -> impl Iterator<Item = Trigram> + 'a {
+    found.pairs().map(|(destination, out)| Trigram {
+        source: model.token(found.source),
+        destination: model.token(destination.id),
+        attention: destination.value,
+        out: model.token(out.id),
+        logit: out.value,
+    })
+}
+
+fn bug_of(model: &Model, bug: &trigram::Bug) -> Bug {
+    Bug {
+        source: model.token(bug.source),
+        destinations: bug.destinations.map(|id| model.token(id)),
+        outs: bug.outs.map(|id| model.token(id)),
+        margin: bug.margin,
+    }
+}
+
+fn answer(session: &Session, ask: Ask, facts: Facts) {
+    let decoder = &session.model.decoder;
+    let left_out = left_out(decoder, &facts);
+    let effective = decoder.spec.mlp.is_some() && !matches!(facts, Facts::Composition { .. });
+    tell(session, ask, News::Answer(Ok(Arc::new(Circuit { effective, left_out, facts }))));
+}
+
+/// What the model has and the numbers leave out. Profiles and terms leave out nothing but tokens, which they say.
+fn left_out(decoder: &Decoder, facts: &Facts) -> Vec<&'static str> {
+    match facts {
+        Facts::Positions { .. } | Facts::Terms { .. } => Vec::new(),
+        Facts::Bigram { .. } if decoder.positions.is_some() => vec!["learned positions"],
+        Facts::Bigram { .. } => Vec::new(),
+        _ => circuits::left_out(decoder),
+    }
+}
+
+fn tell(session: &Session, ask: Ask, news: News) {
+    session.tell(Event::Circuits { ask, news });
+}
