@@ -208,6 +208,10 @@ fn every_kind_of_snapshot_opens_and_computes_what_was_trained() {
         assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
         assert!(said.contains("no layers") && said.contains("attnscope circuits"), "{said}");
     }
+    let table = &["circuits", bigrams, "--what", "bigram", "--ids", "5", "--top", "3", "--quiet"];
+    let output = attnscope(folder, table);
+    done(&output);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("logit"));
     done(&attnscope(folder, &["trace", bigrams, "--ids", "0,5,9", "--out", "logits.safetensors"]));
     let tensors = candle_core::safetensors::load(folder.join("logits.safetensors"), &Device::Cpu).unwrap();
     assert_eq!((tensors.len(), tensors["logits"].dims()), (2, &[3, 300][..]));

@@ -65,7 +65,7 @@ fn draw_profile(canvas: &mut Canvas, rect: Rect, head: Head, profile: &[f32]) {
             let bar = EIGHTHS[filled].repeat(across.saturating_sub(1).max(1));
             canvas.text(plot, 5 + distance * across, row, &bar, Part::Bar);
         }
-        if distance * across % 8 == 0 {
+        if (distance * across).is_multiple_of(8) {
             canvas.text(axis, 5 + distance * across, 0, &distance.to_string(), Part::Dim);
         }
     }
