@@ -91,6 +91,8 @@ impl Common {
 /// What to do instead of opening the explorer.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Walk through the papers' models, from the bigram table to the induction head and how it came about
+    Tour,
     /// Score every head on repeated random tokens and list the best
     Rank(RankArgs),
     /// Print what one head attends to in a prompt

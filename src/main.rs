@@ -37,6 +37,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         term::signals::interrupt_ends()?;
     }
     match command {
+        Command::Tour => return commands::explore::tour(common),
         Command::Rank(args) => commands::rank::run(&args, common),
         Command::Show(args) => commands::show::run(&args, common),
         Command::Timeline(args) => commands::timeline::run(&args, common),

@@ -3,19 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fmt::Write, fs, path::PathBuf, time::Duration};
+mod live;
 
-use attnscope::{
-    app::{App, Effect, Msg, Options, action::key_table_markdown, key::Key},
-    engine::{Engine, open::OpenRequest},
-    ui::{
-        self,
-        theme::{Depth, LEVELS, Theme},
-    },
-};
+use std::{fmt::Write, fs, path::PathBuf};
+
+use attnscope::app::{Options, action::key_table_markdown};
+use live::{Live, lines};
 use ratatui::{
     buffer::{Buffer, Cell},
-    layout::Rect,
     style::{Color, Modifier},
 };
 
@@ -30,45 +25,11 @@ fn updating() -> bool {
     std::env::var_os("ATTNSCOPE_UPDATE").is_some()
 }
 
-/// The explorer on the shipped model, its real engine behind it, after `keys`.
-fn screen(keys: &str) -> Buffer {
-    let engine = Engine::spawn(OpenRequest::default());
-    let mut app = App::new(Options { title: "attn-2l".into(), ..Options::default() });
-    let theme = Theme::load("default-dark").unwrap().at(Depth::Truecolor, LEVELS);
-    let area = Rect::new(0, 0, COLUMNS, ROWS);
-    let perform = |effects: Vec<Effect>| {
-        for effect in effects {
-            if let Effect::Send(request) = effect {
-                engine.send(request);
-            }
-        }
-    };
-    let draw = |app: &mut App| {
-        let mut buffer = Buffer::empty(area);
-        let layout = ui::view(app, &theme, area, &mut buffer);
-        (buffer, app.set_layout(layout))
-    };
-    perform(app.start());
-    let settle = |app: &mut App| loop {
-        perform(draw(app).1);
-        // Half a second without a word from the engine, and nothing under way: the screen is complete.
-        match engine.events.recv_timeout(Duration::from_millis(500)) {
-            Ok(event) => perform(app.update(Msg::Engine(event))),
-            Err(_) if app.busy() => {}
-            Err(_) => break,
-        }
-    };
-    settle(&mut app);
-    for key in Key::sequence(keys).unwrap() {
-        perform(app.update(Msg::Key(key)));
-        settle(&mut app);
-    }
-    draw(&mut app).0
-}
-
-fn lines(buffer: &Buffer) -> Vec<String> {
-    let width = usize::from(buffer.area.width);
-    buffer.content.chunks(width).map(|row| row.iter().map(Cell::symbol).collect()).collect()
+/// The explorer on the shipped model, its real engine behind it.
+fn screen() -> Buffer {
+    let mut live = Live::new(COLUMNS, ROWS, None, Options { title: "attn-2l".into(), ..Options::default() });
+    live.settle();
+    live.draw()
 }
 
 fn hex(color: Color, otherwise: &str) -> String {
@@ -145,7 +106,7 @@ fn svg(buffer: &Buffer) -> String {
 
 #[test]
 fn the_picture_shows_the_screen_that_opens() {
-    let buffer = screen("");
+    let buffer = screen();
     let screen = lines(&buffer).join("\n");
     let path = root("tests/snapshots/explore.svg");
     let picture = svg(&buffer);

@@ -1,10 +1,10 @@
 //! Commands that are typed with an argument: `:head 5.3`, `:token 12`.
 
-use super::{App, Effect, Screen, THEMES, action::Action, ranking::Column, session::Change};
+use super::{App, Effect, Screen, THEMES, action::Action, circuits::View, ranking::Column, session::Change};
 use crate::{analysis::score::Score, engine::protocol::PromptInput, head::Head};
 
 /// Name, argument and meaning of every command.
-pub(crate) const COMMANDS: [(&str, &str, &str); 8] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 9] = [
     ("open", "MODEL", "open another model: a path, a name of the hub or of a shipped one; the prompt stays"),
     ("head", "L.H", "show a head, such as 5.3"),
     ("token", "N", "query the token at a position"),
@@ -12,6 +12,11 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 8] = [
     ("ids", "1,2,3", "run a prompt given as token ids, taken exactly as they are"),
     ("score", "NAME", "colour the grid by a score"),
     ("sort", "COLUMN", "sort the ranking by a column"),
+    (
+        "view",
+        "NAME",
+        "a view of the circuits: bigram, skip-trigrams, copying, positions, composition, corner, terms",
+    ),
     ("theme", "NAME", "default-dark, default-light, high-contrast or mono"),
 ];
 
@@ -92,6 +97,14 @@ impl App {
                     format!("no column `{argument}`: {}", names.join(", "))
                 })?;
                 self.screen = Screen::Rank;
+            }
+            "view" => {
+                let view = View::ALL.into_iter().find(|view| view.name().eq_ignore_ascii_case(argument));
+                self.circuits.view = view.ok_or_else(|| {
+                    let names = View::ALL.map(View::name).join(", ");
+                    format!("no view `{argument}`: {names}")
+                })?;
+                self.screen = Screen::Circuits;
             }
             _ => return Err(format!("`{name}` is no command")),
         }

@@ -13,6 +13,7 @@ mod perform;
 pub(crate) mod ranking;
 pub(crate) mod session;
 mod state;
+pub mod tour;
 pub(crate) mod training;
 
 use std::{mem, sync::Arc};
@@ -27,6 +28,7 @@ use self::{
     overlay::Overlay,
     ranking::{Ranking, Stage as RankStage},
     session::{Change, Session},
+    tour::Tour,
     training::Training,
 };
 use crate::{
@@ -53,6 +55,8 @@ pub struct Options {
     pub bos: Bos,
     /// How the ranking is measured.
     pub rank: RankSettings,
+    /// Whether the tour begins at once, on the model of its first stop.
+    pub tour: bool,
 }
 
 /// Something that happened.
@@ -117,6 +121,8 @@ pub struct App {
     pub(crate) screen: Screen,
     pub(crate) circuits: Circuits,
     pub(crate) training: Training,
+    /// The tour, while one is on.
+    pub(crate) tour: Option<Tour>,
     /// Another model is being opened in the place of this one.
     pub(crate) opening: bool,
     pub(crate) overlays: Vec<Overlay>,
@@ -140,6 +146,7 @@ impl App {
             screen: Screen::default(),
             circuits: Circuits::default(),
             training: Training::default(),
+            tour: options.tour.then(|| Tour::at(0)),
             opening: false,
             overlays: Vec::new(),
             pending: Vec::new(),
@@ -375,6 +382,9 @@ impl App {
                         self.explore.candidate = 0;
                     }
                     self.explore.key = None;
+                    self.choose_first();
+                    self.dirty = true;
+                    return self.arrange_stop();
                 }
                 self.choose_first();
             }

@@ -90,6 +90,8 @@ impl App {
         } else if self.overlays.pop().is_some() {
         } else if self.explore.zoom && self.screen == Screen::Explore {
             self.explore.zoom = false;
+        } else if self.tour.is_some() && !quits {
+            self.tour = None;
         } else if quits {
             return vec![Effect::Quit(0)];
         }
@@ -238,6 +240,8 @@ impl App {
                 let top = self.session.candidates.as_ref().map_or(0, |answer| answer.value.top.len());
                 self.explore.candidate = (self.explore.candidate + 1).min(top.saturating_sub(1));
             }
+            A::TourNext => return self.go_on_tour(1),
+            A::TourPrevious => return self.go_on_tour(-1),
             A::ScreenExplore => self.screen = Screen::Explore,
             A::ScreenRank => self.screen = Screen::Rank,
             A::ScreenCircuits => self.screen = Screen::Circuits,

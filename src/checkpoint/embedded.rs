@@ -1,11 +1,11 @@
-//! The checkpoints that are part of the program.
+//! The checkpoints that are part of the program, and the training runs that made them.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Checkpoint, Description, safetensors,
+    Checkpoint, Description, run, safetensors,
     tokenizer::Tokenizer,
     weights::{Backing, Weights},
 };
@@ -14,29 +14,65 @@ use super::{
 pub const DEFAULT: &str = "attn-2l";
 
 /// Every shipped model.
-pub const NAMES: [&str; 1] = [DEFAULT];
+pub const NAMES: [&str; 4] = ["bigram", "attn-1l", "attn-1l-smeared", DEFAULT];
 
-struct Files {
+/// A shipped model and its run.
+struct Shipped {
+    name: &'static str,
     config: &'static [u8],
     weights: &'static [u8],
     tokenizer: &'static [u8],
+    /// `log.jsonl` of its run, up to the step of `weights`.
+    log: &'static str,
+    /// Earlier snapshots of its run: folder and weights, which go with the same configuration and tokenizer.
+    snapshots: &'static [(&'static str, &'static [u8])],
 }
 
-const ATTN_2L: Files = Files {
-    config: include_bytes!("../../checkpoints/attn-2l/config.json"),
-    weights: include_bytes!("../../checkpoints/attn-2l/model.safetensors"),
-    tokenizer: include_bytes!("../../checkpoints/attn-2l/tokenizer.json"),
-};
+/// The files of `checkpoints/NAME`, with those of some of its snapshots.
+macro_rules! shipped {
+    ($name:literal $($step:literal)*) => {
+        Shipped {
+            name: $name,
+            config: include_bytes!(concat!("../../checkpoints/", $name, "/config.json")),
+            weights: include_bytes!(concat!("../../checkpoints/", $name, "/model.safetensors")),
+            tokenizer: include_bytes!(concat!("../../checkpoints/", $name, "/tokenizer.json")),
+            log: include_str!(concat!("../../checkpoints/", $name, "/log.jsonl")),
+            snapshots: &[$((
+                $step,
+                include_bytes!(concat!("../../checkpoints/", $name, "/", $step, "/model.safetensors")),
+            )),*],
+        }
+    };
+}
 
-/// Opens the shipped model `name`.
+static SHIPPED: [Shipped; NAMES.len()] = [
+    shipped!("bigram"),
+    shipped!("attn-1l"),
+    shipped!("attn-1l-smeared"),
+    shipped!("attn-2l"
+        "step-000000" "step-000200" "step-000500" "step-001000" "step-001500" "step-001800" "step-001900" "step-001950"
+        "step-002000" "step-002050" "step-002100" "step-002150" "step-002200" "step-002400" "step-002600" "step-003500"),
+];
+
+/// Whether `name` is a shipped model or a snapshot of one, such as `attn-2l@step2000`.
+pub fn has(name: &str) -> bool {
+    let (name, _) = parts(name);
+    NAMES.contains(&name)
+}
+
+/// Opens the shipped model or snapshot `name`.
 pub fn open(name: &str) -> Result<Checkpoint> {
-    let files = match name {
-        DEFAULT => ATTN_2L,
-        _ => bail!("`{name}` is not shipped (shipped models: {})", NAMES.join(", ")),
+    let (model, revision) = parts(name);
+    let Some(files) = shipped(model) else {
+        bail!("`{model}` is not shipped (shipped models: {})", NAMES.join(", "));
+    };
+    let weights = match revision {
+        None => files.weights,
+        Some(revision) => files.at(revision)?,
     };
     let origin = format!("{name} (embedded)");
-    let mut weights = Weights::default();
-    safetensors::read(Arc::new(Backing::Embedded(files.weights)), &origin, &mut weights)?;
+    let mut read = Weights::default();
+    safetensors::read(Arc::new(Backing::Embedded(weights)), &origin, &mut read)?;
     let values = serde_json::from_slice(files.config).with_context(|| origin.clone())?;
     let tokenizer =
         Tokenizer::from_bytes(files.tokenizer, &origin, None, None).map_err(|error| format!("{error:#}"));
@@ -45,7 +81,39 @@ pub fn open(name: &str) -> Result<Checkpoint> {
         source: "embedded".into(),
         origin,
         description: Description::Hub(values),
-        weights,
+        weights: read,
         tokenizer,
     })
+}
+
+impl Shipped {
+    /// The weights at `step2000`, `step-002000` or `2000`.
+    fn at(&self, revision: &str) -> Result<&'static [u8]> {
+        let wanted = run::step(revision).or_else(|| revision.parse().ok());
+        let snapshot =
+            self.snapshots.iter().find(|(folder, _)| wanted.is_some() && run::step(folder) == wanted);
+        let Some((_, weights)) = snapshot else {
+            let steps: Vec<String> = self
+                .snapshots
+                .iter()
+                .filter_map(|(folder, _)| Some(run::step(folder)?.to_string()))
+                .collect();
+            let has =
+                if steps.is_empty() { "no steps".into() } else { format!("steps {}", steps.join(", ")) };
+            bail!(
+                "{} has no snapshot `{revision}`: {has} of its run are shipped, besides the last",
+                self.name
+            );
+        };
+        Ok(weights)
+    }
+}
+
+fn shipped(name: &str) -> Option<&'static Shipped> {
+    SHIPPED.iter().find(|files| files.name == name)
+}
+
+/// The model and the revision of `MODEL@REVISION`.
+fn parts(name: &str) -> (&str, Option<&str>) {
+    name.split_once('@').map_or((name, None), |(model, revision)| (model, Some(revision)))
 }

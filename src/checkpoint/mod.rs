@@ -69,7 +69,7 @@ impl Checkpoint {
                 None => open_folder(path),
             };
         }
-        if let (Some(file), true) = (wanted.file, path.is_file() || embedded::NAMES.contains(&model)) {
+        if let (Some(file), true) = (wanted.file, path.is_file() || embedded::has(model)) {
             bail!(
                 "{model} is one model, and --file {file} picks one in a folder or a hub repository: leave it out"
             );
@@ -77,7 +77,7 @@ impl Checkpoint {
         if path.is_file() {
             return open_file(path, path.parent().unwrap_or(Path::new(".")));
         }
-        if embedded::NAMES.contains(&model) {
+        if embedded::has(model) {
             return embedded::open(model);
         }
         open_hub(wanted, model, watcher)

@@ -11,6 +11,7 @@ use super::{MODEL_HELP, MODEL_LONG_HELP, RankFormat};
 use crate::{
     analysis::circuits::{factors::Embedding, trigram::Role},
     head::Head,
+    train::text::Invented,
 };
 
 /// Arguments of `circuits`.
@@ -38,9 +39,16 @@ pub struct CircuitsArgs {
     )]
     pub text: Option<Vec<PathBuf>>,
     /// Take the text as `train --invent-names` does on one reading: tidied, every twentieth stretch left out, and names
-    /// made up with --seed, which a run draws anew on every reading
-    #[arg(long, requires = "text")]
-    pub invent_names: bool,
+    /// made up with --seed, often (which a run does anew on every reading) or once
+    #[arg(
+        long,
+        value_name = "HOW",
+        requires = "text",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "often"
+    )]
+    pub invent_names: Option<Invented>,
     /// Token ids in place of --token or --prompt, exactly as given: no BOS is added
     #[arg(long, value_name = "ID,ID", value_delimiter = ',', requires = "what", conflicts_with = "prompt")]
     pub ids: Option<Vec<u32>>,

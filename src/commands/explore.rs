@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    app::{App, Options, key::Key},
+    app::{App, Options, key::Key, tour::STOPS},
     checkpoint::embedded,
     cli::{Common, ExploreArgs},
     engine::{Engine, protocol::PromptInput},
@@ -18,6 +18,21 @@ use crate::{
 
 /// Opens the explorer, or says which commands work without a terminal.
 pub fn run(args: ExploreArgs, common: &Common) -> Result<ExitCode> {
+    let keys = args.keys.as_deref().map(Key::sequence).transpose()?.unwrap_or_default();
+    let title = args.model.clone().unwrap_or_else(|| embedded::DEFAULT.to_owned());
+    let options = Options { title, prompt: args.prompt.map(PromptInput::Text), ..Options::default() };
+    explore(args.model.as_deref(), options, keys, common)
+}
+
+/// Opens the explorer on the first stop of the tour.
+pub fn tour(common: &Common) -> Result<ExitCode> {
+    let first = &STOPS[0];
+    let prompt = Some(PromptInput::Text(first.prompt.to_owned()));
+    let options = Options { title: first.model.to_owned(), prompt, tour: true, ..Options::default() };
+    explore(Some(first.model), options, Vec::new(), common)
+}
+
+fn explore(model: Option<&str>, options: Options, keys: Vec<Key>, common: &Common) -> Result<ExitCode> {
     let instead = "use `attnscope rank` or `attnscope show` here";
     if !io::stdout().is_terminal() {
         bail!("the explorer needs a terminal and standard output is none: {instead}");
@@ -25,11 +40,8 @@ pub fn run(args: ExploreArgs, common: &Common) -> Result<ExitCode> {
     if term::env("TERM").is_some_and(|name| name == "dumb") {
         bail!("the explorer cannot draw on a terminal with TERM=dumb: {instead}");
     }
-    let keys = args.keys.as_deref().map(Key::sequence).transpose()?.unwrap_or_default();
-    let title = args.model.clone().unwrap_or_else(|| embedded::DEFAULT.to_owned());
     let theme = Theme::load("default-dark")?.at(color::decide(common.color, term::env).depth, LEVELS);
-    let engine = Engine::spawn(common.open(args.model.as_deref()));
-    let app = App::new(Options { title, prompt: args.prompt.map(PromptInput::Text), ..Options::default() });
-    let code = term::run::run(app, engine, theme, keys)?;
+    let engine = Engine::spawn(common.open(model));
+    let code = term::run::run(App::new(options), engine, theme, keys)?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }

@@ -13,6 +13,7 @@ use crate::{
     analysis::circuits::factors::Embedding,
     engine::protocol::{ModelInfo, Token},
     head::Head,
+    train::text::Invented,
 };
 
 /// What was asked, everything settled: what a rerun needs. Of what has no bearing on the lists nothing is written.
@@ -42,9 +43,9 @@ pub struct Settings {
     /// The files whose bigrams a table is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<Vec<String>>,
-    /// Whether names were made up in them.
+    /// How often names were made up in them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub invent_names: Option<bool>,
+    pub invent_names: Option<Invented>,
     /// Times that a pair of tokens must occur to be compared by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least: Option<usize>,

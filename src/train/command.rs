@@ -12,8 +12,6 @@ use std::{
 };
 
 use anyhow::Result;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
@@ -152,10 +150,7 @@ pub fn run(args: &TrainArgs, device: DeviceChoice, quiet: bool) -> Result<ExitCo
     let mut display = Display::new(settings.steps, settings.batch * settings.context, quiet)?;
     let mut corpus = Corpus::read(&args.text)?;
     if let Some(how) = args.invent_names {
-        corpus = match how {
-            Invented::Often => corpus.with_invented_names(),
-            Invented::Once => corpus.with_names_invented_once(&mut ChaCha8Rng::seed_from_u64(args.seed)),
-        };
+        corpus = corpus.inventing(how, args.seed);
         let (names, places) = corpus.names();
         let often =
             if corpus.changes() { "anew in every stretch of text" } else { "once for the whole text" };

@@ -14,7 +14,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use rand::{Rng, seq::SliceRandom};
+use rand::{Rng, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 /// Characters of a stretch, within which names stay the same.
@@ -165,6 +166,14 @@ impl Corpus {
         }
         self.invented = Some(Invented::Once);
         self
+    }
+
+    /// The text with its names made up as `how` says; `seed` is that of the names that are made up once.
+    pub fn inventing(self, how: Invented, seed: u64) -> Self {
+        match how {
+            Invented::Often => self.with_invented_names(),
+            Invented::Once => self.with_names_invented_once(&mut ChaCha8Rng::seed_from_u64(seed)),
+        }
     }
 
     /// How many different names of the text are replaced, and in how many places.

@@ -16,6 +16,7 @@ mod sentence;
 mod status;
 pub mod theme;
 mod tokens;
+mod tour;
 mod training;
 
 use ratatui::{buffer::Buffer, layout::Rect};
@@ -48,6 +49,7 @@ pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
         return layout;
     }
     let body = Rect { y: area.y + 1, height: area.height - 2, ..area };
+    let body = tour::draw(app, &mut canvas, body);
     let panels = Panels::arrange(app, body);
     layout.map = pattern::room(panels.pattern, theme.is_graded());
     layout.page = rank::page(body);
@@ -110,6 +112,7 @@ impl Panels {
         let (prompt_height, low_height) = match body.height {
             30.. => (lines + 2, 8),
             20.. => (4, 6),
+            17.. => (3, 6),
             _ => (3, 4),
         };
         let most = usize::from(body.width) * 2 / 5;

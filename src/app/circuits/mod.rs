@@ -41,6 +41,19 @@ impl View {
         Self::Terms,
     ];
 
+    /// Its name on the screen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bigram => "Bigram",
+            Self::Trigrams => "Skip-trigrams",
+            Self::Copying => "Copying",
+            Self::Positions => "Positions",
+            Self::Composition => "Composition",
+            Self::Corner => "Corner",
+            Self::Terms => "Terms",
+        }
+    }
+
     /// Why a model has nothing to show in this view, where it has nothing.
     pub fn undefined(self, info: &ModelInfo) -> Option<&'static str> {
         match self {

@@ -34,9 +34,9 @@ impl Work<'_> {
         })?;
         let found = corpus::agreement(&pairs, &table, LEAST, self.args.top);
         self.settings.text = Some(files.iter().map(|file| file.display().to_string()).collect());
-        self.settings.invent_names = Some(self.args.invent_names);
+        self.settings.invent_names = self.args.invent_names;
         self.settings.least = Some(LEAST);
-        self.settings.seed = self.args.invent_names.then_some(self.args.seed);
+        self.settings.seed = self.args.invent_names.map(|_| self.args.seed);
         let row = vec![
             Cell::Count(ids.len()),
             Cell::Count(pairs.distinct()),
@@ -92,9 +92,9 @@ impl Work<'_> {
 
     /// The texts of the files: each as it is, or as `train --invent-names` writes them.
     fn texts(&self, files: &[PathBuf]) -> Result<Vec<String>> {
-        if self.args.invent_names {
+        if let Some(how) = self.args.invent_names {
             let mut rng = ChaCha8Rng::seed_from_u64(self.args.seed);
-            return Ok(Corpus::read(files)?.with_invented_names().training(&mut rng));
+            return Ok(Corpus::read(files)?.inventing(how, self.args.seed).training(&mut rng));
         }
         files.iter().map(|file| read_text(file)).collect()
     }

@@ -82,18 +82,6 @@ fn title(app: &App, info: &ModelInfo) -> String {
     }
 }
 
-fn name(view: View) -> &'static str {
-    match view {
-        View::Bigram => "Bigram",
-        View::Trigrams => "Skip-trigrams",
-        View::Copying => "Copying",
-        View::Positions => "Positions",
-        View::Composition => "Composition",
-        View::Corner => "Corner",
-        View::Terms => "Terms",
-    }
-}
-
 /// What a view shows and what its numbers are.
 fn note(view: View, info: &ModelInfo) -> &'static str {
     match view {
@@ -111,13 +99,13 @@ fn note(view: View, info: &ModelInfo) -> &'static str {
 }
 
 fn draw_tabs(canvas: &mut Canvas, rect: Rect, chosen: View) {
-    let wide: usize = View::ALL.iter().map(|&view| name(view).width() + 2).sum();
+    let wide: usize = View::ALL.iter().map(|&view| view.name().width() + 2).sum();
     let room = usize::from(rect.width);
     let gap = if wide <= room { 2 } else { 1 };
     let mut x = 0;
     for view in View::ALL {
         // Where there is little room, trigrams are known to be skip-trigrams.
-        let name = if gap == 1 && view == View::Trigrams { "Trigrams" } else { name(view) };
+        let name = if gap == 1 && view == View::Trigrams { "Trigrams" } else { view.name() };
         let part = if view == chosen { Part::Selection } else { Part::Dim };
         x += canvas.text(rect, x, 0, name, part) + gap;
     }
