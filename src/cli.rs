@@ -197,6 +197,12 @@ pub struct TimelineArgs {
     /// Score that heads are followed by
     #[arg(long, value_name = "SCORE", default_value = "induction", value_parser = scores())]
     pub by: Score,
+    /// Text to measure the loss and the in-context learning score on, in every snapshot
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Windows of that text, from its start; each has 512 tokens, or as many as the context
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "text")]
+    pub windows: usize,
     /// How to print it
     #[arg(long, default_value = "table")]
     pub format: RankFormat,

@@ -188,6 +188,33 @@ pub fn measure(
     Ok(Tally { heads })
 }
 
+/// Sequences that one pass measures: so many that a large batch needs no more memory than a prompt of usual length.
+const AT_ONCE: usize = 8;
+
+/// How many sequences of each kind a ranking by `by` measures: its kind on the whole batch, what only stands beside it on
+/// fewer.
+pub fn draws(benchmark: &Benchmark, by: Score) -> [(Kind, usize); Kind::ALL.len()] {
+    let draws = |kind| if kind == Kind::of(by) { benchmark.settings().batch } else { benchmark.draws(kind) };
+    Kind::ALL.map(|kind| (kind, draws(kind)))
+}
+
+/// Every head's scores, `[layer * heads + head]`, on the sequences that [`draws`] says.
+pub fn scores(
+    decoder: &Decoder,
+    benchmark: &Benchmark,
+    by: Score,
+    control: &Control<'_>,
+) -> Result<Vec<HeadScores>> {
+    let kinds = draws(benchmark, by).into_iter();
+    let wanted: Vec<(Kind, usize)> =
+        kinds.flat_map(|(kind, draws)| (0..draws).map(move |draw| (kind, draw))).collect();
+    let mut tally = Tally::new(decoder.spec.layers * decoder.spec.heads);
+    for part in wanted.chunks(AT_ONCE) {
+        tally.merge(&measure(decoder, benchmark, part, control)?);
+    }
+    Ok(tally.scores())
+}
+
 /// The order of heads by a score, best first; heads that score alike stay in layer order.
 pub fn order(scores: &[HeadScores], by: Score) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();

@@ -1,9 +1,14 @@
 //! How scores change over training: where the change is steepest, and when a head begins to do what it ends up doing.
 
+use anyhow::Result;
+
 use super::{
-    loss::Repeat,
+    benchmark::Benchmark,
+    loss::{self, Repeat},
+    rank,
     score::{HeadScores, Score},
 };
+use crate::model::decoder::{Control, Decoder};
 
 /// A checkpoint of a run, measured.
 #[derive(Clone, Debug)]
@@ -17,10 +22,23 @@ pub struct Point {
 }
 
 impl Point {
-    /// The highest `score` of any head; 0 where there are no heads.
-    pub fn best(&self, score: Score) -> f32 {
-        self.scores.iter().map(|head| head.get(score)).filter(|value| !value.is_nan()).fold(0.0, f32::max)
+    /// Measures the checkpoint that was taken at `step`.
+    pub fn measure(
+        step: u64,
+        decoder: &Decoder,
+        benchmark: &Benchmark,
+        by: Score,
+        control: &Control<'_>,
+    ) -> Result<Self> {
+        let scores = rank::scores(decoder, benchmark, by, control)?;
+        let repeat = loss::repeat(decoder, benchmark, benchmark.settings().batch, control)?;
+        Ok(Self { step, scores, repeat })
     }
+}
+
+/// The highest `score` of any head, where it was measured.
+pub fn best(scores: &[HeadScores], score: Score) -> Option<f32> {
+    scores.iter().filter_map(|head| head.measured(score)).reduce(f32::max)
 }
 
 /// The stretch of training in which a quantity changes.
@@ -72,9 +90,17 @@ pub fn onset(curve: &[(u64, f32)]) -> Option<u64> {
     Some(late.0)
 }
 
-/// A score of one head over the run: step and value.
-pub fn curve(points: &[Point], head: usize, score: Score) -> Vec<(u64, f32)> {
-    points.iter().map(|point| (point.step, point.scores[head].get(score))).collect()
+/// A score over the run, at the steps at which it was measured: of one head, `layer * heads + head`, or the best of all.
+pub fn curve<'a>(
+    points: impl Iterator<Item = (u64, &'a [HeadScores])>,
+    head: Option<usize>,
+    score: Score,
+) -> Vec<(u64, f32)> {
+    let value = |scores: &[HeadScores]| match head {
+        Some(head) => scores.get(head)?.measured(score),
+        None => best(scores, score),
+    };
+    points.filter_map(|(step, scores)| Some((step, value(scores)?))).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Checkpoint, Description, run, safetensors,
+    Checkpoint, Description,
+    run::{self, Run, Snapshot},
+    safetensors,
     tokenizer::Tokenizer,
     weights::{Backing, Weights},
 };
@@ -19,10 +21,12 @@ pub const NAMES: [&str; 4] = ["bigram", "attn-1l", "attn-1l-smeared", DEFAULT];
 /// A shipped model and its run.
 struct Shipped {
     name: &'static str,
+    /// The step of `weights`.
+    step: u64,
     config: &'static [u8],
     weights: &'static [u8],
     tokenizer: &'static [u8],
-    /// `log.jsonl` of its run, up to the step of `weights`.
+    /// `log.jsonl` of its run.
     log: &'static str,
     /// Earlier snapshots of its run: folder and weights, which go with the same configuration and tokenizer.
     snapshots: &'static [(&'static str, &'static [u8])],
@@ -30,9 +34,10 @@ struct Shipped {
 
 /// The files of `checkpoints/NAME`, with those of some of its snapshots.
 macro_rules! shipped {
-    ($name:literal $($step:literal)*) => {
+    ($name:literal $last:literal $($step:literal)*) => {
         Shipped {
             name: $name,
+            step: $last,
             config: include_bytes!(concat!("../../checkpoints/", $name, "/config.json")),
             weights: include_bytes!(concat!("../../checkpoints/", $name, "/model.safetensors")),
             tokenizer: include_bytes!(concat!("../../checkpoints/", $name, "/tokenizer.json")),
@@ -46,18 +51,35 @@ macro_rules! shipped {
 }
 
 static SHIPPED: [Shipped; NAMES.len()] = [
-    shipped!("bigram"),
-    shipped!("attn-1l"),
-    shipped!("attn-1l-smeared"),
-    shipped!("attn-2l"
+    shipped!("bigram" 3000),
+    shipped!("attn-1l" 3500),
+    shipped!("attn-1l-smeared" 2500),
+    shipped!("attn-2l" 5000
         "step-000000" "step-000200" "step-000500" "step-001000" "step-001500" "step-001800" "step-001900" "step-001950"
         "step-002000" "step-002050" "step-002100" "step-002150" "step-002200" "step-002400" "step-002600" "step-003500"),
 ];
 
 /// Whether `name` is a shipped model or a snapshot of one, such as `attn-2l@step2000`.
 pub fn has(name: &str) -> bool {
-    let (name, _) = parts(name);
-    NAMES.contains(&name)
+    NAMES.contains(&parts(name).0)
+}
+
+/// The run that the shipped model `name` is the end of, or a snapshot of.
+pub fn run(name: &str) -> Option<Run> {
+    let files = shipped(parts(name).0)?;
+    let step = |folder: &str| run::step(folder).unwrap_or_default();
+    let earlier = files.snapshots.iter().map(|(folder, _)| Snapshot {
+        model: format!("{}@step{}", files.name, step(folder)),
+        step: step(folder),
+    });
+    let last = Snapshot { model: files.name.into(), step: files.step };
+    Some(Run {
+        name: files.name.into(),
+        source: files.name.into(),
+        snapshots: earlier.chain([last]).collect(),
+        log: Some(files.log.into()),
+        troubles: Vec::new(),
+    })
 }
 
 /// Opens the shipped model or snapshot `name`.

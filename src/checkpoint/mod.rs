@@ -64,6 +64,12 @@ impl Checkpoint {
         let Some(model) = wanted.model else { return embedded::open(embedded::DEFAULT) };
         let path = Path::new(model);
         if path.is_dir() {
+            let last = run::last_snapshot(path);
+            if let Some(last) = &last {
+                watcher
+                    .note(&format!("{model} is a training run: this is its last snapshot, {}", last.model));
+            }
+            let path = last.as_ref().map_or(path, |last| Path::new(&last.model));
             return match wanted.file {
                 Some(file) => open_file(&path.join(file), path),
                 None => open_folder(path),

@@ -1,8 +1,17 @@
 //! The snapshots of a training run: which there are, and at which step each was taken.
 
+mod folder;
+mod log;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+
+pub use self::{
+    folder::{Run, Stamp, last_snapshot, stamp},
+    log::{Entry, HeadEntry, IclEntry, Log},
+};
+use super::embedded;
 
 /// A snapshot of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +24,8 @@ pub struct Snapshot {
 
 /// The snapshots that the arguments name, in the order of their steps.
 ///
-/// An argument is a folder of snapshots (`step*`, `checkpoint-*`), a snapshot of its own, a file, or a revision of a model
-/// on the hub. Where no name tells a step, the snapshots are numbered as they were given.
+/// An argument is a folder of snapshots (`step*`, `checkpoint-*`), a snapshot of its own, a file, a shipped model that
+/// comes with its run, or a revision of a model on the hub. Where no name tells a step, the snapshots are numbered as they were given.
 ///
 /// # Errors
 /// When a folder holds neither a model nor snapshots, and when only some names tell their step.
@@ -24,11 +33,18 @@ pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
     let mut named = Vec::new();
     for argument in arguments {
         let path = Path::new(argument);
-        if path.is_dir() && !is_model(path) {
-            named.extend(inside(path)?);
-        } else {
+        let found = match embedded::run(argument) {
+            Some(run) => run.snapshots,
+            None if path.is_dir() => inside(path)?,
+            None => Vec::new(),
+        };
+        if found.is_empty() && path.is_dir() && !is_model(path) {
+            bail!("{argument} holds no model and no snapshots (folders named step* or checkpoint-*)");
+        }
+        if found.is_empty() {
             named.push((argument.clone(), step_of(argument)));
         }
+        named.extend(found.into_iter().map(|snapshot| (snapshot.model, Some(snapshot.step))));
     }
     if named.iter().all(|(_, step)| step.is_none()) {
         named.iter_mut().zip(0..).for_each(|((_, step), place)| *step = Some(place));
@@ -88,21 +104,19 @@ fn is_model(folder: &Path) -> bool {
     folder.join("config.json").is_file()
 }
 
-/// The snapshots in a folder.
-fn inside(folder: &Path) -> Result<Vec<(String, Option<u64>)>> {
+/// The snapshots in a folder, in the order of their steps; hidden folders, in which some are begun, are none.
+fn inside(folder: &Path) -> Result<Vec<Snapshot>> {
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
-    let found: Vec<(String, Option<u64>)> = entries
+    let mut found: Vec<Snapshot> = entries
         .flatten()
         .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| {
-            let step = step(&entry.file_name().into_string().ok()?)?;
-            Some((entry.path().to_str()?.to_owned(), Some(step)))
+            let name = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.'))?;
+            Some(Snapshot { model: entry.path().to_str()?.to_owned(), step: step(&name)? })
         })
         .collect();
-    if found.is_empty() {
-        bail!("{} holds no model and no snapshots (folders named step* or checkpoint-*)", folder.display());
-    }
+    found.sort_by(|one, other| (one.step, &one.model).cmp(&(other.step, &other.model)));
     Ok(found)
 }
 

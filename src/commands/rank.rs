@@ -6,20 +6,12 @@ use anyhow::Result;
 
 use super::{open, progress::Bar};
 use crate::{
-    analysis::{
-        benchmark::{Benchmark, Kind},
-        rank::{self, Tally},
-        score::{HeadScores, Score},
-    },
+    analysis::{benchmark::Benchmark, rank, score::Score},
     cli::{Common, RankArgs, RankFormat},
-    engine::open::Model,
     memory,
     model::decoder::Control,
     report::rank::{Ranking, Settings},
 };
-
-/// Sequences that one pass measures.
-const AT_ONCE: usize = 8;
 
 /// Runs the command.
 pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
@@ -30,9 +22,9 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, layers| bar.borrow_mut().show("scoring heads", done, layers);
     let control = Control { progress: &progress, cancelled: &|| false };
-    let (scores, settings) = score(&model, &benchmark, args.by, &control)?;
+    let scores = rank::scores(&model.decoder, &benchmark, args.by, &control)?;
     bar.borrow_mut().clear();
-    let ranking = Ranking::new(&model.info, settings, &scores, args.top);
+    let ranking = Ranking::new(&model.info, settings(&benchmark, args.by), &scores, args.top);
     super::print(&match args.format {
         RankFormat::Table => ranking.table(),
         RankFormat::Json => ranking.json()?,
@@ -40,32 +32,16 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     })
 }
 
-/// Every head's scores, `[layer * heads + head]`, and how they were measured; `by` on the whole batch, what only stands
-/// beside it on fewer sequences.
-pub fn score(
-    model: &Model,
-    benchmark: &Benchmark,
-    by: Score,
-    control: &Control<'_>,
-) -> Result<(Vec<HeadScores>, Settings)> {
-    let batch = benchmark.settings().batch;
-    let draws = |kind| if kind == Kind::of(by) { batch } else { benchmark.draws(kind) };
-    let wanted: Vec<(Kind, usize)> =
-        Kind::ALL.into_iter().flat_map(|kind| (0..draws(kind)).map(move |draw| (kind, draw))).collect();
-    let mut tally = Tally::new(model.info.layers * model.info.heads);
-    // So many at once that a large batch needs no more memory than a prompt of usual length.
-    for part in wanted.chunks(AT_ONCE) {
-        tally.merge(&rank::measure(&model.decoder, benchmark, part, control)?);
-    }
+/// How the heads are measured, for the reports.
+pub fn settings(benchmark: &Benchmark, by: Score) -> Settings {
     let [lowest, highest] = benchmark.vocabulary();
-    let settings = Settings {
+    Settings {
         length: benchmark.settings().length,
-        batch,
-        draws: Kind::ALL.map(|kind| (kind, draws(kind))),
+        batch: benchmark.settings().batch,
+        draws: rank::draws(benchmark, by),
         seed: benchmark.settings().seed,
         bos: benchmark.has_bos(),
         vocabulary: (lowest, highest),
         by,
-    };
-    Ok((tally.scores(), settings))
+    }
 }

@@ -1,16 +1,24 @@
-//! `timeline`: scores over the snapshots of a training run.
+//! `timeline`: scores and losses over the snapshots of a training run.
 
-use anyhow::{Result, bail};
+use std::{fs, path::Path};
 
-use super::{open, rank::score};
+use anyhow::{Context, Result, bail};
+
+use super::{open, rank::settings};
 use crate::{
-    analysis::{loss, timeline::Point},
-    checkpoint::run,
+    analysis::{
+        loss::{self, TextLoss},
+        timeline::Point,
+    },
+    checkpoint::run::{self, Run, Snapshot},
     cli::{Common, RankFormat, TimelineArgs},
-    engine::protocol::ModelInfo,
+    engine::{open::Model, protocol::ModelInfo},
     memory,
     model::decoder::Control,
-    report::{rank::Settings, timeline::Timeline},
+    report::{
+        rank::Settings,
+        timeline::{Measured, Text, Timeline},
+    },
     text::line,
 };
 
@@ -18,19 +26,26 @@ use crate::{
 pub fn run(args: &TimelineArgs, common: &Common) -> Result<()> {
     memory::keep_freed();
     let snapshots = run::snapshots(&args.checkpoints)?;
-    let mut run = Run::default();
+    let text = args.text.as_deref().map(|file| read(file, args.windows)).transpose()?;
+    let mut points = Points::default();
     for (at, snapshot) in snapshots.iter().enumerate() {
         if !common.quiet {
             eprintln!("{} of {}: step {}", at + 1, snapshots.len(), snapshot.step);
         }
-        if let Err(error) = run.measure(snapshot, args, common) {
+        if let Err(error) = points.measure(snapshot, args, text.as_deref(), common) {
             eprintln!("left out: step {}: {}", snapshot.step, line(&format!("{error:#}")));
         }
     }
-    let (Some((model, settings)), false) = (&run.last, run.points.is_empty()) else {
+    let Points { mut measured, last, windows } = points;
+    let (Some((model, settings)), false) = (&last, measured.is_empty()) else {
         bail!("none of the {} snapshots could be read: see above", snapshots.len());
     };
-    let timeline = Timeline { model, sources: &run.sources, settings, points: &run.points };
+    for trouble in add_log(&mut measured, &args.checkpoints) {
+        eprintln!("{}", line(&trouble));
+    }
+    let text = args.text.as_deref().zip(windows);
+    let text = text.map(|(file, (windows, tokens))| Text { file, windows, tokens });
+    let timeline = Timeline { model, settings, text, points: &measured };
     super::print(&match args.format {
         RankFormat::Table => timeline.table(),
         RankFormat::Json => timeline.json()?,
@@ -38,16 +53,52 @@ pub fn run(args: &TimelineArgs, common: &Common) -> Result<()> {
     })
 }
 
-/// What has been measured so far.
-#[derive(Default)]
-struct Run {
-    points: Vec<Point>,
-    sources: Vec<String>,
-    last: Option<(ModelInfo, Settings)>,
+/// The text of `--text`.
+fn read(file: &Path, windows: usize) -> Result<String> {
+    if windows == 0 {
+        bail!("--windows 0 measures nothing: use 1 or more");
+    }
+    fs::read_to_string(file)
+        .with_context(|| format!("--text {} cannot be read as UTF-8 text", file.display()))
 }
 
-impl Run {
-    fn measure(&mut self, snapshot: &run::Snapshot, args: &TimelineArgs, common: &Common) -> Result<()> {
+/// Puts what the runs have logged beside what was measured at the same step; returns what could not be read.
+fn add_log(measured: &mut [Measured], checkpoints: &[String]) -> Vec<String> {
+    let mut runs: Vec<Run> = Vec::new();
+    for run in checkpoints.iter().filter_map(|checkpoint| Run::of(checkpoint)) {
+        if !runs.iter().any(|known| known.source == run.source) {
+            runs.push(run);
+        }
+    }
+    let mut troubles = Vec::new();
+    for run in runs {
+        let log = run.read_log();
+        for row in &mut *measured {
+            let mine = run.snapshots.iter().any(|snapshot| snapshot.step == row.point.step);
+            row.logged = row.logged.take().or_else(|| log.at(row.point.step).filter(|_| mine).cloned());
+        }
+        troubles.extend(log.trouble);
+    }
+    troubles
+}
+
+/// What has been measured so far.
+#[derive(Default)]
+struct Points {
+    measured: Vec<Measured>,
+    last: Option<(ModelInfo, Settings)>,
+    /// Windows of the text and the tokens in each.
+    windows: Option<(usize, usize)>,
+}
+
+impl Points {
+    fn measure(
+        &mut self,
+        snapshot: &Snapshot,
+        args: &TimelineArgs,
+        text: Option<&str>,
+        common: &Common,
+    ) -> Result<()> {
         let model = open::silently(&snapshot.model, common)?;
         if let Some((first, _)) = &self.last
             && (first.layers, first.heads) != (model.info.layers, model.info.heads)
@@ -63,11 +114,16 @@ impl Run {
         // The same sequences for every snapshot.
         let usual = self.last.as_ref().map_or(model.info.block, |(_, settings)| settings.length);
         let benchmark = model.benchmark(args.benchmark.settings(usual))?;
-        let (scores, settings) = score(&model, &benchmark, args.by, &Control::FREE)?;
-        let repeat = loss::repeat(&model.decoder, &benchmark, settings.batch, &Control::FREE)?;
-        self.points.push(Point { step: snapshot.step, scores, repeat });
-        self.sources.push(model.info.source.clone());
-        self.last = Some((model.info, settings));
+        let point = Point::measure(snapshot.step, &model.decoder, &benchmark, args.by, &Control::FREE)?;
+        let text = text.map(|text| self.measure_text(&model, text, args.windows)).transpose()?.flatten();
+        self.measured.push(Measured { point, source: model.info.source.clone(), logged: None, text });
+        self.last = Some((model.info, settings(&benchmark, args.by)));
         Ok(())
+    }
+
+    fn measure_text(&mut self, model: &Model, text: &str, most: usize) -> Result<Option<TextLoss>> {
+        let windows = model.windows(text, most)?;
+        self.windows = Some((windows.len(), windows.first().map_or(0, Vec::len)));
+        loss::text(&model.decoder, &windows, &Control::FREE)
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::protocol::{Bos, ModelInfo, PromptInput, RankSettings, Token};
 use crate::{
-    analysis::benchmark::Benchmark,
+    analysis::{benchmark::Benchmark, loss},
     checkpoint::{
         Checkpoint, Description, Wanted,
         progress::{Progress, Watcher},
@@ -179,6 +179,24 @@ impl Model {
             .collect();
         pieces.extend((ids.len() > 8).then(|| "...".into()));
         bail!("one token is wanted, and these are {}: {}", ids.len(), pieces.join(" "))
+    }
+
+    /// The first `most` windows of a text to measure losses on: BOS where the tokenizer adds one, and as many tokens as the
+    /// context has, at most [`loss::WINDOW`]. A text that is shorter is one window.
+    pub fn windows(&self, text: &str, most: usize) -> Result<Vec<Vec<u32>>> {
+        /// More bytes than a token has on average, so that not all of a long text need be read.
+        const BYTES: usize = 16;
+        let Ok(tokenizer) = &self.tokenizer else { bail!("a text needs a tokenizer, and there is none") };
+        let size = loss::WINDOW.min(self.info.context);
+        let enough = text.floor_char_boundary(most.saturating_mul(size * BYTES).min(text.len()));
+        let ids = tokenizer.encode(&text[..enough])?;
+        let least = size.min(BYTES);
+        if ids.len() < least {
+            bail!("the text has {} tokens, too few to measure on: give {least} or more", ids.len());
+        }
+        let first = self.bos.filter(|_| tokenizer.adds_bos());
+        let windows = ids.chunks_exact(size.min(ids.len())).take(most);
+        Ok(windows.map(|window| first.into_iter().chain(window.iter().copied()).collect()).collect())
     }
 
     /// The token of an id.

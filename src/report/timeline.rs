@@ -1,6 +1,6 @@
 //! A run's timeline, as a table for reading, as JSON and as CSV.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use serde::Serialize;
 
@@ -10,10 +10,12 @@ use super::{
 };
 use crate::{
     analysis::{
+        loss::{Icl, TextLoss},
         rank,
         score::Score,
         timeline::{self, Point, Window},
     },
+    checkpoint::run::{Entry, IclEntry},
     engine::protocol::ModelInfo,
     head::Head,
     text::line,
@@ -22,20 +24,58 @@ use crate::{
 /// Heads that the table shows.
 const SHOWN: usize = 4;
 
+/// A snapshot and what is known of it.
+pub struct Measured {
+    /// Scores and losses on the benchmark.
+    pub point: Point,
+    /// What opened it.
+    pub source: String,
+    /// What was logged at its step while it was trained.
+    pub logged: Option<Entry>,
+    /// Losses on the text of `--text`.
+    pub text: Option<TextLoss>,
+}
+
+impl Measured {
+    fn held_out(&self) -> Option<f32> {
+        self.logged.as_ref()?.held_out_loss
+    }
+
+    fn icl(&self) -> Option<Icl> {
+        let IclEntry { early, late, score } = self.logged.as_ref()?.icl?;
+        Some(Icl { early, late, score })
+    }
+}
+
+/// The text that was measured on: what a rerun needs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Text<'a> {
+    /// Its file.
+    pub file: &'a Path,
+    /// Windows of it.
+    pub windows: usize,
+    /// Tokens in each.
+    pub tokens: usize,
+}
+
 /// A timeline to be printed.
 pub struct Timeline<'a> {
     /// The last snapshot, for which the run is named.
     pub model: &'a ModelInfo,
-    /// What opened each snapshot, in the order of the points.
-    pub sources: &'a [String],
     /// How the benchmark was run.
     pub settings: &'a Settings,
+    /// The text that was measured on, where one was.
+    pub text: Option<Text<'a>>,
     /// The snapshots, in the order of their steps.
-    pub points: &'a [Point],
+    pub points: &'a [Measured],
 }
 
+/// A column of the table: its heading and its cell for each snapshot.
+type Column = (String, Vec<String>);
+
 impl Timeline<'_> {
-    /// One row a snapshot: the repeat gain, the best of the score and of `previous`, and the heads that end up best.
+    /// One row a snapshot: the losses that are known, the best of the score and of `previous`, and the heads that end up
+    /// best.
     pub fn table(&self) -> String {
         let Self { model, settings, points, .. } = self;
         let mut out = format!(
@@ -46,27 +86,49 @@ impl Timeline<'_> {
             points.len(),
             model.device
         );
-        let _ = writeln!(out, "{settings}; gain in nats per token\n");
+        let _ = write!(out, "{settings}; losses in nats per token");
+        if let Some(Text { file, windows, tokens }) = self.text {
+            let file = line(&file.display().to_string());
+            let _ = write!(out, "; text: {windows} windows of {tokens} tokens of {file}");
+        }
+        out.push_str("\n\n");
         let heads = self.best_heads();
-        let best = [format!("best {}", settings.by.name()), "best previous".to_owned()];
-        let heading = ["step".to_owned(), "gain".to_owned()]
-            .into_iter()
-            .chain(best)
-            .chain(heads.iter().map(|&head| self.head(head).to_string()))
-            .collect();
-        let rows = points.iter().map(|point| self.row(point, &heads));
+        let columns = self.columns(&heads);
+        let heading = columns.iter().map(|column| column.0.clone()).collect();
+        let rows = (0..points.len()).map(|at| columns.iter().map(|column| column.1[at].clone()).collect());
         out.push_str(&aligned(std::iter::once(heading).chain(rows), |_| Align::Right));
         out.push_str(&self.findings(&heads));
         out
     }
 
-    fn row(&self, point: &Point, heads: &[usize]) -> Vec<String> {
+    /// The columns of the table; those of which nothing is known are left out.
+    fn columns(&self, heads: &[usize]) -> Vec<Column> {
         let by = self.settings.by;
-        let numbers = [point.repeat.gain(), point.best(by), point.best(Score::Previous)];
-        let scores = heads.iter().map(|&head| point.scores[head].get(by));
-        std::iter::once(point.step.to_string())
-            .chain(numbers.into_iter().chain(scores).map(|value| format!("{value:.3}")))
-            .collect()
+        let number = |value: Option<f32>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+        let column = |name: &str, value: &dyn Fn(&Measured) -> Option<f32>| {
+            let known = self.points.iter().any(|point| value(point).is_some());
+            known.then(|| (name.to_owned(), self.points.iter().map(|point| number(value(point))).collect()))
+        };
+        let named = |icl: &dyn Fn(&Measured) -> Option<Icl>| self.points.iter().find_map(icl).map(Icl::name);
+        let in_text = |point: &Measured| point.text.as_ref().map(|text| text.icl);
+        let steps = self.points.iter().map(|point| point.point.step.to_string()).collect();
+        let mut columns = vec![Some(("step".to_owned(), steps))];
+        columns.push(column("held-out", &Measured::held_out));
+        let name = named(&Measured::icl).unwrap_or_default();
+        columns.push(column(&name, &|point| Some(point.icl()?.score as f32)));
+        columns.push(column("text", &|point| Some(point.text.as_ref()?.mean() as f32)));
+        let name = format!("text {}", named(&in_text).unwrap_or_default());
+        columns.push(column(&name, &|point| Some(in_text(point)?.score as f32)));
+        columns.push(column("gain", &|point| Some(point.point.repeat.gain())));
+        for score in [by, Score::Previous] {
+            let name = format!("best {}", score.name());
+            columns.push(column(&name, &|point| timeline::best(&point.point.scores, score)));
+        }
+        for &head in heads {
+            let name = self.head(head).to_string();
+            columns.push(column(&name, &|point| point.point.scores[head].measured(by)));
+        }
+        columns.into_iter().flatten().collect()
     }
 
     /// The window of the change and when each of the heads began, in words.
@@ -82,7 +144,7 @@ impl Timeline<'_> {
             ),
         };
         for &head in heads {
-            if let Some(step) = timeline::onset(&timeline::curve(self.points, head, self.settings.by)) {
+            if let Some(step) = timeline::onset(&self.curve(Some(head))) {
                 let _ = writeln!(out, "{} {by} begins at step {step}", self.head(head));
             }
         }
@@ -91,31 +153,29 @@ impl Timeline<'_> {
 
     /// One JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
-        let points = self.points.iter().zip(self.sources).map(|(point, source)| Row {
-            step: point.step,
-            source,
-            repeat: Repeat {
-                first: point.repeat.first,
-                second: point.repeat.second,
-                gain: point.repeat.gain(),
-            },
-            heads: point
-                .scores
-                .iter()
-                .enumerate()
-                .map(|(at, scores)| HeadRow(self.head(at), scores))
-                .collect(),
+        let points = self.points.iter().map(|measured| {
+            let Point { step, scores, repeat } = &measured.point;
+            let text = measured.text.as_ref();
+            Row {
+                step: *step,
+                source: &measured.source,
+                held_out_loss: measured.held_out(),
+                icl: measured.icl(),
+                text: text.map(|text| TextRow { loss: text.mean(), icl: text.icl, by_token: &text.by_token }),
+                repeat: Repeat { first: repeat.first, second: repeat.second, gain: repeat.gain() },
+                heads: scores.iter().enumerate().map(|(at, scores)| HeadRow(self.head(at), scores)).collect(),
+            }
         });
-        let by = self.settings.by;
         let onsets = (0..self.heads()).filter_map(|at| {
             let head = self.head(at);
-            let step = timeline::onset(&timeline::curve(self.points, at, by))?;
+            let step = timeline::onset(&self.curve(Some(at)))?;
             Some(Onset { layer: head.layer, head: head.head, step })
         });
         let report = Report {
             schema_version: 1,
             model: Model(self.model),
             settings: self.settings,
+            text: self.text,
             window: self.window().map(|window| [window.from, window.to]),
             onsets: onsets.collect(),
             points: points.collect(),
@@ -123,38 +183,52 @@ impl Timeline<'_> {
         serde_json::to_string(&report).map(|line| line + "\n")
     }
 
-    /// A heading and one row for each head of each snapshot.
+    /// A heading and one row for each head of each snapshot; what is not known is empty.
     pub fn csv(&self) -> String {
         let names: Vec<_> = columns().map(|(name, _)| name).collect();
-        let mut out = format!("step,first_loss,second_loss,gain,layer,head,{}\n", names.join(","));
-        for point in self.points {
-            let repeat = point.repeat;
-            for (at, scores) in point.scores.iter().enumerate() {
+        let losses = "held_out_loss,icl,text_loss,text_icl";
+        let mut out = format!("step,first_loss,second_loss,gain,layer,head,{},{losses}\n", names.join(","));
+        for measured in self.points {
+            let Point { step, scores, repeat } = &measured.point;
+            let text = measured.text.as_ref();
+            let losses = [
+                measured.held_out().map(|loss| loss.to_string()),
+                measured.icl().map(|icl| icl.score.to_string()),
+                text.map(|text| text.mean().to_string()),
+                text.map(|text| text.icl.score.to_string()),
+            ]
+            .map(Option::unwrap_or_default);
+            for (at, scores) in scores.iter().enumerate() {
                 let Head { layer, head } = self.head(at);
-                let _ = write!(out, "{},{},{},{}", point.step, repeat.first, repeat.second, repeat.gain());
+                let _ = write!(out, "{step},{},{},{}", repeat.first, repeat.second, repeat.gain());
                 let _ = write!(out, ",{layer},{head}");
                 for value in values(scores) {
                     let _ = if value.is_nan() { write!(out, ",") } else { write!(out, ",{value}") };
                 }
-                out.push('\n');
+                let _ = writeln!(out, ",{}", losses.join(","));
             }
         }
         out
     }
 
+    /// The score that the timeline is about, of one head or the best of all.
+    fn curve(&self, head: Option<usize>) -> Vec<(u64, f32)> {
+        let points = self.points.iter().map(|point| (point.point.step, &*point.point.scores));
+        timeline::curve(points, head, self.settings.by)
+    }
+
     fn window(&self) -> Option<Window> {
-        let best = |point: &Point| (point.step, point.best(self.settings.by));
-        timeline::window(&self.points.iter().map(best).collect::<Vec<_>>())
+        timeline::window(&self.curve(None))
     }
 
     /// The heads that score best in the last snapshot.
     fn best_heads(&self) -> Vec<usize> {
-        let last = self.points.last().map_or(&[][..], |point| &point.scores);
+        let last = self.points.last().map_or(&[][..], |point| &point.point.scores);
         rank::order(last, self.settings.by).into_iter().take(SHOWN).collect()
     }
 
     fn heads(&self) -> usize {
-        self.points.first().map_or(0, |point| point.scores.len())
+        self.points.first().map_or(0, |point| point.point.scores.len())
     }
 
     fn head(&self, at: usize) -> Head {
@@ -167,6 +241,8 @@ struct Report<'a> {
     schema_version: u32,
     model: Model<'a>,
     settings: &'a Settings,
+    /// The text of `--text`.
+    text: Option<Text<'a>>,
     /// The steps between which the best score changes.
     window: Option<[u64; 2]>,
     /// When heads begin to have the score that the timeline is about.
@@ -185,6 +261,11 @@ struct Onset {
 struct Row<'a> {
     step: u64,
     source: &'a str,
+    /// Of `log.jsonl`.
+    held_out_loss: Option<f32>,
+    /// Of `log.jsonl`.
+    icl: Option<Icl>,
+    text: Option<TextRow<'a>>,
     repeat: Repeat,
     heads: Vec<HeadRow<'a>>,
 }
@@ -194,4 +275,11 @@ struct Repeat {
     first: f32,
     second: f32,
     gain: f32,
+}
+
+#[derive(Serialize)]
+struct TextRow<'a> {
+    loss: f64,
+    icl: Icl,
+    by_token: &'a [f64],
 }

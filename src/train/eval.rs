@@ -1,6 +1,6 @@
 //! How the model does while it trains: losses on text it was not shown, and the heads of an induction circuit.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -12,7 +12,7 @@ use super::{
     ops::token_losses,
     vocabulary::BOS_ID,
 };
-use crate::analysis::{benchmark::Blocks, rank::share, score::Score};
+use crate::analysis::{benchmark::Blocks, loss::Icl, rank::share, score::Score};
 
 /// The lengths of `r` at which induction is measured on `[BOS] r r`, where they fit.
 pub const LENGTHS: [usize; 3] = [10, 25, 50];
@@ -28,17 +28,6 @@ pub struct TextLoss {
     pub mean: f64,
     /// In-context learning.
     pub icl: Icl,
-}
-
-/// The in-context learning score of Olsson et al. 2022: mean loss at a late token of a window minus that at an early one.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Icl {
-    /// The early token, counted from BOS at 0: 50, or less in a context below 512.
-    pub early: usize,
-    /// The late token: 500, or less in a context below 512.
-    pub late: usize,
-    /// Nats; negative is better.
-    pub score: f64,
 }
 
 /// One head on sequences `[BOS] r r`; each score is the mean that [`Score::definition`] says.
@@ -101,14 +90,8 @@ pub fn text_loss(model: &Model, tokens: &[u32]) -> Result<TextLoss> {
         }
     }
     let means: Vec<f64> = sums.iter().map(|sum| sum / windows.len() as f64).collect();
-    Ok(TextLoss { mean: means.iter().sum::<f64>() / context as f64, icl: icl(&means) })
-}
-
-/// The score from the mean loss on each token after BOS.
-fn icl(means: &[f64]) -> Icl {
-    let scaled = |token: usize| (token * means.len().min(512)).div_ceil(512).max(1);
-    let (early, late) = (scaled(50), scaled(500));
-    Icl { early, late, score: means[late - 1] - means[early - 1] }
+    let icl = Icl::of(&means).context("a context of no tokens")?;
+    Ok(TextLoss { mean: means.iter().sum::<f64>() / context as f64, icl })
 }
 
 /// The loss of each token after the first, for each sequence.

@@ -9,11 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Report,
-    eval::{HeadScore, Icl},
-    files::cannot_write,
-};
+use super::{Report, eval::HeadScore, files::cannot_write};
+use crate::analysis::loss::Icl;
 
 /// One line.
 #[derive(Serialize)]
