@@ -210,3 +210,63 @@ fn a_timeline_leaves_out_what_is_broken_and_follows_the_rest() {
     assert!(String::from_utf8(nothing.stderr).unwrap().contains("none of the 1 snapshots"));
     assert!(complaint(&["timeline", env!("CARGO_MANIFEST_DIR")]).contains("no snapshots"));
 }
+
+#[test]
+fn a_timeline_has_what_was_logged_and_what_a_text_costs() {
+    let run = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints/attn-2l");
+    for step in ["step-100", "step-20", "step-3"] {
+        let folder = run.path().join(step);
+        fs::create_dir(&folder).unwrap();
+        for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+            fs::copy(shipped.join(file), folder.join(file)).unwrap();
+        }
+    }
+    let logged = r#"{"step":20,"held_out_loss":4.5,"icl":{"early":13,"late":125,"score":-0.25}}"#;
+    fs::write(run.path().join("log.jsonl"), format!("{logged}\n{}", &logged[..30])).unwrap();
+    fs::write(run.path().join("step-3/model.safetensors"), "half").unwrap();
+    let text = run.path().join("text.txt");
+    let sentence = "Emma could not but be sorry that Miss Bates had said no more of it to her father. ";
+    fs::write(&text, sentence.repeat(40)).unwrap();
+    let (run, text) = (run.path().to_str().unwrap(), text.to_str().unwrap());
+    let timeline = |format: &str| {
+        let arguments =
+            ["timeline", run, "--format", format, "--length", "10", "--text", text, "--windows", "2", "-q"];
+        let output = self::run(&arguments);
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && complaints.lines().count() == 2, "{complaints}");
+        assert!(
+            complaints.contains("left out: step 3: ") && complaints.contains("not finished"),
+            "{complaints}"
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report: serde_json::Value = serde_json::from_str(&timeline("json")).unwrap();
+    let (early, late) = (&report["points"][0], &report["points"][1]);
+    assert_eq!((&early["held_out_loss"], &early["icl"]["score"]), (&4.5.into(), &(-0.25).into()));
+    assert_eq!((&late["step"], &late["held_out_loss"]), (&100.into(), &serde_json::Value::Null));
+    assert_eq!((&report["text"]["windows"], &report["text"]["tokens"]), (&2.into(), &129.into()));
+    assert_eq!((&late["text"]["icl"]["early"], &late["text"]["icl"]["late"]), (&13.into(), &125.into()));
+    let by_token: Vec<f64> =
+        late["text"]["by_token"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
+    let loss = late["text"]["loss"].as_f64().unwrap();
+    assert!((loss - by_token.iter().sum::<f64>() / 128.0).abs() < 1e-9, "{loss}");
+    // The text repeats itself, and the model copies.
+    let icl = late["text"]["icl"]["score"].as_f64().unwrap();
+    assert!((icl - (by_token[124] - by_token[12])).abs() < 1e-9 && icl < -1.0, "{icl}");
+    let table = timeline("table");
+    assert!(table.contains("2 windows of 129 tokens") && table.contains("text icl 125-13"), "{table}");
+    assert!(
+        table.lines().any(|line| line.trim_start().starts_with("20  ") && line.contains("4.500")),
+        "{table}"
+    );
+    let csv = timeline("csv");
+    assert!(csv.lines().next().unwrap().ends_with(",held_out_loss,icl,text_loss,text_icl"), "{csv}");
+    assert!(csv.lines().nth(1).unwrap().contains(",4.5,-0.25,"), "{csv}");
+    // A run stands for its last snapshot.
+    assert!(stdout(&["rank", run, "--length", "10", "--top", "1", "-q"]).contains("step-100"));
+
+    assert!(complaint(&["timeline", run, "--text", "/nowhere", "-q"]).contains("--text /nowhere"));
+    assert!(complaint(&["timeline", run, "--windows", "3"]).contains("--text"));
+    assert!(complaint(&["timeline", run, "--text", text, "--windows", "0"]).contains("--windows 0"));
+}

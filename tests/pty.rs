@@ -73,6 +73,48 @@ fn every_view_of_the_circuits_is_painted() {
 }
 
 #[test]
+fn a_run_is_followed_and_scrubbed() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints/attn-2l");
+    let add = |step: u64| {
+        // As the trainer does: under another name until it is whole.
+        let (hidden, snapshot) = (folder.path().join(".new"), folder.path().join(format!("step-{step:06}")));
+        std::fs::create_dir(&hidden).unwrap();
+        for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+            std::fs::copy(shipped.join(file), hidden.join(file)).unwrap();
+        }
+        std::fs::rename(hidden, snapshot).unwrap();
+    };
+    add(100);
+    add(200);
+    std::fs::create_dir(folder.path().join("step-000150")).unwrap();
+    std::fs::write(folder.path().join("step-000150/config.json"), "{}").unwrap();
+    let mut pty = Pty::spawn(120, 40, PROGRAM, &[folder.path().to_str().unwrap()], &[]);
+    pty.wait("the last snapshot", |screen| screen.contains("step 200") && screen.contains("Doctor"));
+    pty.keys("5");
+    let screen = pty.wait("two points and what is broken", |screen| {
+        screen.contains("left out: step 150") && screen.contains("measured here")
+    });
+    assert!(screen.contains("3 of 3"), "{screen}");
+    // It grows by itself.
+    add(300);
+    pty.wait_for("3 of 4");
+    pty.keys("1");
+    pty.wait("the prompt", |screen| screen.contains("Pattern"));
+    pty.keys(">");
+    pty.wait_for("step 300");
+    pty.keys("<");
+    pty.wait_for("step 200");
+    pty.keys("<");
+    pty.wait_for("! ");
+    pty.keys("<");
+    pty.wait("the first snapshot", |screen| screen.contains("step 100") && screen.contains("Doctor"));
+    pty.keys("q");
+    assert_eq!(pty.exit_code(), 0);
+    pty.assert_given_back();
+}
+
+#[test]
 fn it_follows_the_size_of_the_terminal() {
     let mut pty = Pty::explorer(80, 24, &[]);
     pty.wait_ready();

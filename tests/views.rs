@@ -99,6 +99,23 @@ fn circuits() {
 }
 
 #[test]
+fn training() {
+    let mut bench = Bench::of_run(120, 40, 20);
+    bench.keys("5hhh");
+    assert_snapshot!("training_120x40", styled(&bench.draw()));
+    let mut bench = Bench::of_run(80, 24, 20);
+    bench.keys("5jv");
+    assert_snapshot!("training_80x24", styled(&bench.draw()));
+    assert_snapshot!("training_mono", text(&bench.at(Depth::Mono).draw()));
+    let mut bench = Bench::of_run(60, 16, 20);
+    bench.keys("5s");
+    assert_snapshot!("training_60x16", text(&bench.draw()));
+    let mut bench = Bench::new(80, 24);
+    bench.keys("5");
+    assert_snapshot!("training_none", text(&bench.draw()));
+}
+
+#[test]
 fn overlays() {
     let mut bench = Bench::new(80, 24);
     bench.keys("?");
@@ -194,8 +211,8 @@ fn hostile_text_is_shown_and_not_obeyed() {
 fn mono_has_no_colour() {
     let mut bench = Bench::new(80, 24).at(Depth::Mono);
     for keys in [
-        "", "t", "d", "2", "?", "<Esc>1:", "<Esc>i", "<Esc>x", "g", "3", "<Tab>", "<Tab>", "<Tab>", "<Tab>",
-        "<Tab>", "<Tab>",
+        "", "t", "d", "2", "5", "?", "<Esc>1:", "<Esc>i", "<Esc>x", "g", "3", "<Tab>", "<Tab>", "<Tab>",
+        "<Tab>", "<Tab>", "<Tab>",
     ] {
         bench.keys(keys);
         for cell in &bench.draw().content {
@@ -246,11 +263,17 @@ proptest! {
         heads in 1..40usize,
         has_tokenizer: bool,
         depth in 0..4usize,
-        keys in proptest::sample::select(vec!["", "t", "td", "2", "?", "?/a", ":", ":h", "i", "z", "<Tab>z", "<Tab><Tab>z", "g", "x", "nnu", "HH", "s", "2o", "3jj", "3<Tab>Gs", "3<Tab><Tab>", "3<Tab><Tab><Tab>", "3<S-Tab>", "3<S-Tab><S-Tab>", "3<S-Tab><S-Tab><S-Tab>Gs", "3i"]),
+        snapshots in 0..4u64,
+        keys in proptest::sample::select(vec!["", "5", "5vhs", "5j", "<lt>", "t", "td", "2", "?", "?/a", ":", ":h", "i", "z", "<Tab>z", "<Tab><Tab>z", "g", "x", "nnu", "HH", "s", "2o", "3jj", "3<Tab>Gs", "3<Tab><Tab>", "3<Tab><Tab><Tab>", "3<S-Tab>", "3<S-Tab><S-Tab>", "3<S-Tab><S-Tab><S-Tab>Gs", "3i"]),
         smaller in (1..=220u16, 1..=70u16),
     ) {
         let mut bench = Bench::with(width, height, Engine::new(layers, heads, has_tokenizer));
         bench.theme = bench.theme.clone().at([Depth::Truecolor, Depth::Indexed, Depth::Ansi, Depth::Mono][depth], 32);
+        if snapshots > 0 {
+            bench.engine.run = Some(common::run(snapshots - 1));
+            let told = bench.engine.run();
+            bench.event(told);
+        }
         bench.keys("i");
         bench.paste(&prompt);
         bench.draw();

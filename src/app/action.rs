@@ -118,8 +118,8 @@ actions! {
     Direction "direction" [Explore "d"] "direction", "text: what the token attends to, or what attends to it";
     Pool "pool" [Explore "p"] "pooling", "matrix too large for the screen: cells show the maximum or the mean";
     Scale "scale" [Explore "v"] "value scale", "shade by attention or by its square root";
-    NextScore "next-score" [Explore "s"] "next score", "colour the grid of heads by the next score";
-    PreviousScore "previous-score" [Explore "S"] "previous score", "colour the grid of heads by the previous score";
+    NextScore "next-score" [Explore "s", Training "s"] "next score", "the next score: of the grid of heads, or of the curves";
+    PreviousScore "previous-score" [Explore "S", Training "S"] "previous score", "the previous score";
     GridSource "grid-source" [Explore "g"] "grid source", "colour the grid by the benchmark ranking or by this token alone";
     Ablate "ablate" [Explore "x"] "ablate", "ablate the head: replace its output by its mean over the prompt; again restores it";
     RestoreAll "restore-all" [Explore "X"] "restore all", "restore every ablated head";
@@ -133,8 +133,10 @@ actions! {
     FocusNext "focus-next" [Explore "<Tab>"] "next panel", "focus the next panel";
     FocusPrevious "focus-previous" [Explore "<S-Tab>"] "previous panel", "focus the previous panel";
     Zoom "zoom" [Explore "z"] "zoom", "give the panel in focus the whole screen";
-    Copy "copy" [Explore "y", Rank "y", Circuits "y"] "copy", "copy the value at the key cursor, the head's scores, or the row";
-    CopyAll "copy-all" [Explore "Y", Rank "Y", Circuits "Y"] "copy all", "copy the head's row at this token, the whole ranking, or the list, as TSV";
+    Copy "copy" [Explore "y", Rank "y", Circuits "y", Training "y"] "copy", "copy the value at the key cursor, the head's scores, the row, or what is known of the snapshot";
+    CopyAll "copy-all" [Explore "Y", Rank "Y", Circuits "Y", Training "Y"] "copy all", "copy the head's row at this token, the whole ranking, the list, or all curves, as TSV";
+    EarlierSnapshot "earlier-snapshot" [Explore "<lt> {", Training "<lt> {"] "earlier snapshot", "open the snapshot of the run before this one, with the same prompt and head";
+    LaterSnapshot "later-snapshot" [Explore "> }", Training "> }"] "later snapshot", "open the snapshot of the run after this one";
     RankDown "rank-down" [Rank "<Down> j"] "down", "next head of the table";
     RankUp "rank-up" [Rank "<Up> k"] "up", "previous head of the table";
     OpenHead "open-head" [Rank "<Enter>"] "open head", "show this head in Explore";
@@ -157,6 +159,15 @@ actions! {
     TypeToken "type-token" [Circuits "i /"] "type a token", "look up a token that is typed; nothing typed is the query token";
     SwitchCircuits "switch" [Circuits "s"] "switch", "skip-trigrams: strongest, or by source, destination, output; composition: Q, K or V";
     GoOn "go-on" [Circuits "c"] "go on", "go on with what was stopped";
+    SnapshotBack "snapshot-back" [Training "<Left> h"] "snapshot back", "cursor to the snapshot before";
+    SnapshotOn "snapshot-on" [Training "<Right> l"] "snapshot on", "cursor to the snapshot after";
+    FirstSnapshot "first-snapshot" [Training "<Home> 0"] "first snapshot", "cursor to the first snapshot";
+    LastSnapshot "last-snapshot" [Training "<End> $"] "last snapshot", "cursor to the last snapshot";
+    OpenSnapshot "open-snapshot" [Training "<Enter>"] "open snapshot", "open the snapshot under the cursor in Explore, with the same prompt and head";
+    CurveUp "curve-up" [Training "<Up> k"] "head up", "select the head above in the list of heads";
+    CurveDown "curve-down" [Training "<Down> j"] "head down", "select the head below in the list of heads";
+    StepScale "step-scale" [Training "v"] "step scale", "spread the steps evenly, or by their logarithm";
+    MeasureRun "measure-run" [Training "m"] "measure", "measure every snapshot, also those that the log tells of; or stop measuring";
     AnswerYes "answer-yes" [Question "y"] "yes", "answer yes to what is asked while a model is opened";
     AnswerNo "answer-no" [Question "n <Esc>"] "no", "answer no";
     Rank "rank" [Global "r"] "rank", "score every head on benchmark sequences, or stop doing so";
@@ -171,7 +182,7 @@ actions! {
     Back "back" [Global "<Esc>"] "back", "leave the top layer; never quits";
     Close "close" [Global "q"] "close", "close the top layer, or quit where there is none";
     Quit "quit" [Global "Q"] "quit", "quit at once";
-    Interrupt "interrupt" [Global "<C-c>"] "cancel", "stop the ranking or what computes circuits; where nothing runs, pressed twice, quit; while a model is opened, quit at once";
+    Interrupt "interrupt" [Global "<C-c>"] "cancel", "stop what is computed: circuits, the ranking, the measuring of snapshots; where nothing runs, pressed twice, quit; while a model is opened, quit at once";
     Suspend "suspend" [Global "<C-z>"] "suspend", "stop the program and return to the shell";
     Repaint "repaint" [Global "<C-l>"] "repaint", "draw the whole screen again";
     HelpDown "help-down" [Help "<Down> j"] "down", "scroll down";
@@ -299,6 +310,7 @@ pub fn hints(context: Context) -> &'static [(&'static [Action], &'static str)] {
         Context::Explore => &[
             (&[A::PreviousToken, A::NextToken], "step"),
             (&[A::PreviousHead, A::NextHead], "head"),
+            (&[A::EarlierSnapshot, A::LaterSnapshot], "snapshot"),
             (&[A::NextInduction], "next induction"),
             (&[A::ToggleText], "text"),
             (&[A::Ablate], "ablate"),
@@ -331,7 +343,15 @@ pub fn hints(context: Context) -> &'static [(&'static [Action], &'static str)] {
             (&[A::SwitchCircuits], "switch"),
             (&[A::CopyAll], "copy table"),
         ],
-        Context::Training => &[],
+        Context::Training => &[
+            (&[A::SnapshotBack, A::SnapshotOn], "snapshot"),
+            (&[A::OpenSnapshot], "open"),
+            (&[A::CurveUp, A::CurveDown], "head"),
+            (&[A::NextScore], "score"),
+            (&[A::StepScale], "log steps"),
+            (&[A::MeasureRun], "measure"),
+            (&[A::CopyAll], "copy"),
+        ],
         Context::Question => &[(&[A::AnswerYes], "yes"), (&[A::AnswerNo], "no")],
         Context::Global => &[(&[A::Rank], "rank"), (&[A::Palette], "commands"), (&[A::Close], "quit")],
         Context::Help => &[(&[A::HelpFilter], "filter"), (&[A::HelpUp, A::HelpDown], "scroll")],

@@ -7,6 +7,7 @@ use super::{
     label::{plain, quoted},
     ranking::Column,
 };
+use crate::head::Head;
 
 impl App {
     /// The value at the key cursor, or the scores of the head at the table's cursor.
@@ -25,6 +26,9 @@ impl App {
             }
             return Some(line);
         }
+        if self.screen == Screen::Training {
+            return self.copy_snapshot();
+        }
         let answer = self.session.head.as_ref()?;
         let (key, value) = self.under_cursor()?;
         let look = answer.value.look;
@@ -41,6 +45,9 @@ impl App {
         if self.screen == Screen::Rank {
             return self.copy_ranking();
         }
+        if self.screen == Screen::Training {
+            return self.copy_curves();
+        }
         let answer = self.session.head.as_ref()?;
         let view = &answer.value;
         let (values, from) =
@@ -51,6 +58,49 @@ impl App {
             let _ = writeln!(table, "{}\t{token}\t{value:.6}", from + index);
         }
         Some(table)
+    }
+
+    /// What is known of the snapshot under the cursor.
+    fn copy_snapshot(&self) -> Option<String> {
+        let (snapshot, head) = (self.training.snapshot()?, self.explore.head);
+        let mut line = format!("{} step={}", snapshot.model, snapshot.step);
+        let Some(point) = self.training.point(snapshot.step) else { return Some(line) };
+        let scores = point.scores.get(head.layer * self.info()?.heads + head.head);
+        let values = [
+            ("held_out_loss", point.held_out),
+            ("repeat_gain", point.gain),
+            ("icl", point.icl.map(|icl| icl.score as f32)),
+            (self.training.score.name(), scores.and_then(|scores| scores.measured(self.training.score))),
+        ];
+        for (name, value) in values {
+            if let Some(value) = value {
+                let of = if name == self.training.score.name() { format!("{head} ") } else { String::new() };
+                let _ = write!(line, " {of}{name}={value:.6}");
+            }
+        }
+        Some(line)
+    }
+
+    /// Losses and the score of every head, a row a step; what is not known is empty.
+    fn copy_curves(&self) -> Option<String> {
+        let (heads, points) = (self.info()?.heads.max(1), self.training.points());
+        let count = points.iter().map(|point| point.scores.len()).max()?;
+        let mut table = String::from("step\theld_out_loss\trepeat_gain\ticl");
+        for at in 0..count {
+            let _ = write!(table, "\t{}", Head::new(at / heads, at % heads));
+        }
+        for point in points {
+            let _ = write!(table, "\n{}", point.step);
+            let losses = [point.held_out, point.gain, point.icl.map(|icl| icl.score as f32)];
+            let score = |at: usize| point.scores.get(at)?.measured(self.training.score);
+            for value in losses.into_iter().chain((0..count).map(score)) {
+                table.push('\t');
+                if let Some(value) = value {
+                    let _ = write!(table, "{value:.6}");
+                }
+            }
+        }
+        Some(table + "\n")
     }
 
     fn copy_ranking(&self) -> Option<String> {

@@ -201,6 +201,7 @@ impl App {
             || self.session.is_running()
             || self.ranking.is_running()
             || self.circuits.is_working()
+            || self.training.is_measuring()
     }
 
     /// Why the engine cannot go on, where it cannot; to be printed after the screen has been left.
@@ -303,13 +304,17 @@ impl App {
         }
     }
 
-    /// Ctrl-C stops what computes circuits, then the ranking; where nothing runs, the second in a row quits, and before the model is open the first.
+    /// Ctrl-C stops what computes circuits, then the ranking, then the measuring of snapshots; where nothing runs, the second
+    /// in a row quits, and before the model is open the first.
     fn interrupt(&mut self, armed: bool) -> Vec<Effect> {
         if self.circuits.is_working() {
             return vec![Effect::Send(Request::StopCircuits)];
         }
         if self.ranking.is_running() {
             return vec![Effect::Send(Request::StopRanking)];
+        }
+        if self.training.is_measuring() {
+            return vec![Effect::Send(Request::Measure(false))];
         }
         if armed || matches!(self.stage, Stage::Loading(_)) {
             return vec![Effect::Quit(130)];
@@ -339,6 +344,7 @@ impl App {
                     if done < total { RankStage::Running(done, total) } else { RankStage::Done };
                 self.choose_first();
             }
+            Event::Run(run) => self.take_run(run),
             Event::RankingStopped => {
                 self.ranking.stage = match self.ranking.stage {
                     RankStage::Running(done, total) if done > 0 => RankStage::Stopped(done, total),
@@ -396,6 +402,7 @@ impl App {
     /// Opens another model in the place of this one; prompt, head and screen stay as far as it has them.
     pub(crate) fn open(&mut self, model: Option<String>) -> Vec<Effect> {
         self.opening = true;
+        self.training.asked = None;
         vec![Effect::Send(Request::Open { model })]
     }
 
@@ -483,8 +490,8 @@ impl App {
             pool: self.explore.pool,
         };
         let asked = change.or_else(|| self.session.look(look));
-        let circuits = self.circuits_request();
-        asked.into_iter().chain(circuits).map(Effect::Send).collect()
+        let (circuits, watch) = (self.circuits_request(), self.follow_run());
+        asked.into_iter().chain(circuits).map(Effect::Send).chain(watch).collect()
     }
 
     pub(crate) fn say(&mut self, text: String) {

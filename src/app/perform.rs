@@ -221,6 +221,9 @@ impl App {
                 };
             }
             A::Scale => self.explore.sqrt = !self.explore.sqrt,
+            A::NextScore | A::PreviousScore if self.screen == Screen::Training => {
+                self.next_run_score(if action == A::NextScore { 1 } else { -1 });
+            }
             A::NextScore => self.next_score(1),
             A::PreviousScore => self.next_score(-1),
             A::GridSource => {
@@ -282,6 +285,17 @@ impl App {
                 };
                 self.overlays.push(Overlay::Prompt(Editor::new(text)));
             }
+            A::SnapshotBack
+            | A::SnapshotOn
+            | A::FirstSnapshot
+            | A::LastSnapshot
+            | A::CurveUp
+            | A::CurveDown
+            | A::StepScale
+            | A::OpenSnapshot
+            | A::EarlierSnapshot
+            | A::LaterSnapshot
+            | A::MeasureRun => return self.on_run(action),
             A::Rank if self.ranking.is_running() => return vec![Effect::Send(Request::StopRanking)],
             A::Rank => return self.start_ranking(),
             A::Copy => return self.copy(self.copy_one()),

@@ -5,6 +5,7 @@ pub mod open;
 pub mod protocol;
 mod ranking;
 mod session;
+mod training;
 
 use std::{
     cell::Cell,
@@ -16,7 +17,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 
 use self::{
     circuits::Circuits,
@@ -24,6 +25,7 @@ use self::{
     protocol::{Download, Event, Progress, Request},
     ranking::Ranking,
     session::Session,
+    training::Training,
 };
 use crate::{
     checkpoint::progress::Watcher,
@@ -66,6 +68,7 @@ impl Engine {
             waiting: std::collections::VecDeque::new(),
             ranking: None,
             circuits: Circuits::default(),
+            training: Training::default(),
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(open));
         Self { events, requests: Some(requests), mailbox, thread: thread.ok() }
@@ -108,6 +111,7 @@ struct Worker {
     waiting: std::collections::VecDeque<Request>,
     ranking: Option<Ranking>,
     circuits: Circuits,
+    training: Training,
 }
 
 impl Worker {
@@ -124,6 +128,8 @@ impl Worker {
             }
         };
         let _ = outbox.send(Event::Opened(Arc::new(model.info.clone())));
+        self.training.opened(open.model.as_deref(), &model.info);
+        let _ = outbox.send(self.training.event());
         let mut session = Session::new(model, outbox.clone());
         while self.fetch() {
             if let Some(request) = self.waiting.pop_front() {
@@ -148,16 +154,41 @@ impl Worker {
                     Err(error) if is_interrupted(&error) => self.ranking = Some(ranking),
                     Err(error) => session.fail(&error),
                 }
+            } else {
+                self.follow_run(&open);
             }
+        }
+    }
+
+    /// Measures the next snapshot of the run, or looks whether there are new ones.
+    fn follow_run(&mut self, open: &OpenRequest) {
+        let (mailbox, taken) = (self.mailbox.clone(), self.taken);
+        let cancelled = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
+        let changed = match self.training.is_measuring() {
+            true => self.training.measure(open, &cancelled),
+            false => self.training.is_watched() && self.training.look(),
+        };
+        if changed {
+            let _ = self.outbox.send(self.training.event());
         }
     }
 
     /// Takes every request that has come, waiting for one when there is nothing to do. False: the engine is to end.
     fn fetch(&mut self) -> bool {
-        if self.waiting.is_empty() && self.ranking.is_none() && !self.circuits.is_working() {
-            match self.inbox.recv() {
+        if self.waiting.is_empty()
+            && self.ranking.is_none()
+            && !self.circuits.is_working()
+            && !self.training.is_measuring()
+        {
+            // A run that is watched is looked at again after a while.
+            let request = match self.training.is_watched() {
+                true => self.inbox.recv_timeout(training::PAUSE),
+                false => self.inbox.recv().map_err(RecvTimeoutError::from),
+            };
+            match request {
                 Ok(request) => self.take(request),
-                Err(_) => return false,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
         loop {
@@ -173,21 +204,29 @@ impl Worker {
     fn take(&mut self, request: Request) {
         self.taken += 1;
         match request {
-            Request::Open { .. } => self.waiting.clear(),
+            Request::Open { .. } => {
+                self.waiting.retain(|waiting| matches!(waiting, Request::Watch(_) | Request::Measure(_)));
+            }
             Request::Prompt { .. } => {
                 self.waiting.retain(|waiting| {
-                    matches!(
+                    !matches!(
                         waiting,
-                        Request::Open { .. }
-                            | Request::Rank(_)
-                            | Request::StopRanking
-                            | Request::Circuits(_)
-                            | Request::StopCircuits
+                        Request::Prompt { .. }
+                            | Request::Append { .. }
+                            | Request::Truncate { .. }
+                            | Request::Ablate { .. }
+                            | Request::Look { .. }
+                            | Request::Answer(_)
                     )
                 });
             }
             Request::Circuits(_) => self.waiting.retain(|waiting| !matches!(waiting, Request::Circuits(_))),
-            Request::Rank(_) | Request::StopRanking | Request::StopCircuits | Request::Answer(_) => {}
+            Request::Rank(_)
+            | Request::StopCircuits
+            | Request::StopRanking
+            | Request::Watch(_)
+            | Request::Measure(_)
+            | Request::Answer(_) => {}
             // What a look would show is no longer on the screen.
             _ => self.waiting.retain(|waiting| !matches!(waiting, Request::Look { .. })),
         }
@@ -207,12 +246,14 @@ impl Worker {
         };
         let result = guarded(|| match request {
             Request::Open { model } => {
-                let request = OpenRequest { model, file: None, update: false, ..open.clone() };
+                let request = OpenRequest { model, ..beside(open) };
                 let watcher = Reopening { session, cancelled: &elsewhere };
                 let model = Arc::new(Model::open(&request, &watcher)?);
                 self.ranking = None;
                 self.circuits = Circuits::default();
                 session.tell(Event::Opened(Arc::new(model.info.clone())));
+                self.training.opened(request.model.as_deref(), &model.info);
+                session.tell(self.training.event());
                 *session = Session::new(model, self.outbox.clone());
                 Ok(())
             }
@@ -236,6 +277,16 @@ impl Worker {
             }
             Request::StopCircuits => {
                 self.circuits.stop(session);
+                Ok(())
+            }
+            Request::Watch(watch) => {
+                self.training.watch(watch);
+                session.tell(self.training.event());
+                Ok(())
+            }
+            Request::Measure(all) => {
+                self.training.measure_all(all);
+                session.tell(self.training.event());
                 Ok(())
             }
             // Whoever asked has gone on.
@@ -314,6 +365,11 @@ impl Watcher for Reopening<'_> {
     }
 
     fn note(&self, _: &str) {}
+}
+
+/// The request that opens other models on the device and in the type that this one was asked for.
+fn beside(open: &OpenRequest) -> OpenRequest {
+    OpenRequest { model: None, file: None, update: false, ..open.clone() }
 }
 
 /// Runs `work`, turning a panic into an error: the explorer lives on and says so.

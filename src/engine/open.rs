@@ -188,7 +188,8 @@ impl Model {
         const BYTES: usize = 16;
         let Ok(tokenizer) = &self.tokenizer else { bail!("a text needs a tokenizer, and there is none") };
         let size = loss::WINDOW.min(self.info.context);
-        let enough = text.floor_char_boundary(most.saturating_mul(size * BYTES).min(text.len()));
+        let enough = most.saturating_mul(size * BYTES).min(text.len());
+        let enough = (0..=enough).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         let ids = tokenizer.encode(&text[..enough])?;
         let least = size.min(BYTES);
         if ids.len() < least {

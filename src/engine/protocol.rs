@@ -12,6 +12,7 @@ pub use crate::{
     analysis::{
         benchmark::{Bos, RankSettings},
         explain::Role,
+        loss::Icl,
         map::{PatternMap, Pool},
     },
     checkpoint::progress::{Download, Progress, Transfer, TransferState},
@@ -108,6 +109,55 @@ pub struct Explanation {
     pub without: f32,
 }
 
+/// The run that the open model belongs to, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunView {
+    /// Short name.
+    pub name: String,
+    /// What names it on the command line.
+    pub source: String,
+    /// Its snapshots, in the order of their steps, one a step.
+    pub snapshots: Vec<SnapshotView>,
+    /// Which of them is open; none where the model is of the run and no snapshot.
+    pub open: Option<usize>,
+    /// What is known of its steps, in their order: of snapshots, and of steps that were logged and left none.
+    pub points: Vec<RunPoint>,
+    /// Whether it has a log.
+    pub logged: bool,
+    /// Snapshots that are still to be measured, and how many are or will be.
+    pub measuring: Option<(usize, usize)>,
+    /// What is wrong with it, a line each.
+    pub troubles: Vec<String>,
+}
+
+/// A snapshot of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotView {
+    /// The training step it was taken at.
+    pub step: u64,
+    /// What opens it.
+    pub model: String,
+    /// Why it could not be measured, in a line.
+    pub problem: Option<String>,
+}
+
+/// What is known of a training step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPoint {
+    /// The step.
+    pub step: u64,
+    /// Scores of every head, `[layer * heads + head]`; empty where they are not known.
+    pub scores: Arc<[HeadScores]>,
+    /// Mean loss on the first copy of the benchmark's block minus that on the second, nats per token.
+    pub gain: Option<f32>,
+    /// Mean loss on text kept from training, nats per token; from the log.
+    pub held_out: Option<f32>,
+    /// In-context learning on that text; from the log.
+    pub icl: Option<Icl>,
+    /// Scores and gain were measured here; else they are from the log.
+    pub measured: bool,
+}
+
 /// A possible next token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -182,6 +232,11 @@ pub enum Request {
     Circuits(circuits::Ask),
     /// Stop what a `Circuits` asked for; answered by `Circuits` where something was under way.
     StopCircuits,
+    /// Follow the model's run from now on: measure its snapshots where nothing is logged, and look for new ones again and
+    /// again; or no longer. Answered by `Run` whenever something has changed.
+    Watch(bool),
+    /// Measure every snapshot of the run, also those that something is logged of; or none of them.
+    Measure(bool),
     /// The answer to [`Event::Question`].
     Answer(bool),
 }
@@ -262,6 +317,9 @@ pub enum Event {
         /// The news.
         news: circuits::News,
     },
+    /// The run that the open model belongs to, or that it belongs to none; told when one has been opened, and when
+    /// something of it has changed.
+    Run(Option<Arc<RunView>>),
     /// A request failed and changed nothing; a prompt that is too long, say.
     Failed {
         /// One line: what, where and what to do.

@@ -53,8 +53,8 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     let room = width.saturating_sub(x + tabs_width);
     let activity = activity(app);
     let room = room.saturating_sub(activity.width() + 1);
-    let whole = describe(info, true);
-    let model = if whole.width() <= room { whole } else { shorten(&describe(info, false), room) };
+    let whole = describe(app, info, true);
+    let model = if whole.width() <= room { whole } else { shorten(&describe(app, info, false), room) };
     x += canvas.text(area, x, 0, &model, Part::Title) + 1;
     canvas.text(area, x, 0, &activity, Part::Warning);
     let mut x = width - tabs_width;
@@ -64,10 +64,11 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     }
 }
 
-/// The model in a line, perhaps without its source.
-fn describe(info: &ModelInfo, with_source: bool) -> String {
+/// The model in a line, perhaps without its source; a snapshot of a run has the run's name and its step.
+fn describe(app: &App, info: &ModelInfo, with_source: bool) -> String {
+    let name = app.training.title().unwrap_or_else(|| info.name.clone());
     let [name, source, device, dtype] =
-        [&info.name, &info.source, &info.device, &info.dtype].map(|text| clean(text.as_bytes()));
+        [&name, &info.source, &info.device, &info.dtype].map(|text| clean(text.as_bytes()));
     let source = if with_source { format!(" ({source})") } else { String::new() };
     format!("{name}{source} · {} layers x {} heads · {device} {dtype}", info.layers, info.heads)
 }
@@ -80,10 +81,14 @@ fn activity(app: &App) -> String {
         None if app.session.is_running() => "[running] ".to_owned(),
         _ => String::new(),
     };
+    let measuring = app.training.run.as_ref().and_then(|run| run.measuring);
     match app.ranking.stage {
         RankStage::Running(done, total) if total > 0 => format!("{run}[ranking {done}/{total}]"),
         RankStage::Running(..) => format!("{run}[ranking]"),
-        _ => run,
+        _ => match measuring.filter(|_| app.training.is_measuring()) {
+            Some((done, total)) => format!("{run}[measuring {done}/{total}]"),
+            None => run,
+        },
     }
 }
 
@@ -150,7 +155,8 @@ fn draw_hints(app: &App, canvas: &mut Canvas, rect: Rect) {
         for (actions, title) in hints(context) {
             // Little of these can be done before the model is open.
             let idle = actions.iter().any(|action| [Action::Rank, Action::Palette].contains(action));
-            if app.info().is_none() && idle {
+            let of_run = context == Context::Training || actions.contains(&Action::LaterSnapshot);
+            if of_run && app.training.run.is_none() || app.info().is_none() && idle {
                 continue;
             }
             let leaves = app.is_downloading() && actions.contains(&Action::Close);

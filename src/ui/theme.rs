@@ -59,6 +59,11 @@ parts! {
     Bar "bar",
     Warning "warning",
     Error "error",
+    Curve1 "curve1",
+    Curve2 "curve2",
+    Curve3 "curve3",
+    Curve4 "curve4",
+    Curve5 "curve5",
 }
 
 /// A colour of the palette: what it is, and which of the sixteen stands for it.

@@ -1,11 +1,69 @@
 //! The Training screen: the run that the model is a snapshot of.
 
+mod chart;
+mod curves;
+mod here;
+
 use ratatui::layout::Rect;
 
-use super::canvas::Canvas;
-use crate::{app::App, engine::protocol::ModelInfo};
+use super::{
+    canvas::{Canvas, wrap},
+    theme::Part,
+};
+use crate::{app::App, engine::protocol::ModelInfo, text::clean};
 
-/// Draws the screen into `rect`.
-pub fn draw(_app: &App, _info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
-    canvas.panel(rect, "Training", true);
+/// Columns of the list of heads.
+const LIST: u16 = 30;
+
+/// Draws the screen into `rect`: the scores of heads above, losses below them, and what is known of the snapshot under
+/// the cursor at the bottom, beside the list of heads.
+pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
+    let Some(run) = &app.training.run else { return draw_none(info, canvas, rect) };
+    let (losses, bottom) = match rect.height {
+        34.. => (11, 10),
+        20.. => (7, 6),
+        _ => (0, 5),
+    };
+    let scores = rect.height.saturating_sub(losses + bottom);
+    let row = |y: u16, height: u16| Rect { y: rect.y + y, height, ..rect }.intersection(rect);
+    curves::draw_scores(app, info, run, canvas, row(0, scores));
+    if losses > 0 {
+        curves::draw_losses(app, run, canvas, row(scores, losses));
+    }
+    let bottom = row(scores + losses, bottom);
+    let list = LIST.min(bottom.width / 2);
+    here::draw_snapshot(app, info, run, canvas, Rect { width: bottom.width - list, ..bottom });
+    here::draw_heads(app, info, canvas, Rect { x: bottom.right() - list, width: list, ..bottom });
+}
+
+/// What a run is and how to come by one.
+fn draw_none(info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
+    let inner = canvas.panel(rect, "Training", true);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let name = clean(info.name.as_bytes());
+    let words = format!(
+        "{name} is no snapshot of a training run. A run is a folder with snapshots of one model in it, such as step-000100 \
+         or checkpoint-500; open the folder or one of them, and this screen follows its heads and losses over the steps, \
+         also while the run is still being written."
+    );
+    let commands = [
+        ("attnscope train --text novel.txt --out runs/small", "trains a small model"),
+        ("attnscope runs/small", "opens its last snapshot; 5 is this screen"),
+        (":open runs/small", "the same from within"),
+        ("attnscope timeline runs/small", "prints the table; also of hub revisions"),
+    ];
+    let mut y = 0;
+    for line in wrap(&words, usize::from(inner.width)) {
+        canvas.text(inner, 0, y, &line, Part::Text);
+        y += 1;
+    }
+    for (command, meaning) in commands {
+        y += 1;
+        let wide = usize::from(inner.width) >= 96;
+        canvas.text(inner, 2, y, command, Part::Accent);
+        if !wide {
+            y += 1;
+        }
+        canvas.text(inner, if wide { 54 } else { 6 }, y, meaning, Part::Dim);
+    }
 }

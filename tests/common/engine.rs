@@ -3,10 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use attnscope::{
-    analysis::score::{HeadScores, Score},
+    analysis::{
+        loss::Icl,
+        score::{HeadScores, Score},
+    },
     engine::protocol::{
         Bos, Candidate, Event, Explanation, HeadView, Look, ModelInfo, PatternMap, Pool, PromptInput,
-        Request, Role, Token,
+        Request, Role, RunPoint, RunView, SnapshotView, Token,
     },
     head::Head,
 };
@@ -16,6 +19,8 @@ pub struct Engine {
     pub info: ModelInfo,
     /// Fails the next change.
     pub fail: bool,
+    /// The run that the model is a snapshot of.
+    pub run: Option<RunView>,
     vocabulary: Vec<Vec<u8>>,
     pub(super) tokens: Vec<u32>,
     prompt: usize,
@@ -44,7 +49,7 @@ impl Engine {
         };
         let (fail, tokens) = (false, Vec::new());
         let vocabulary = vec![b"<bos>".to_vec()];
-        Self { info, fail, vocabulary, tokens, prompt: 0, epoch: 0, ablated: BTreeSet::new() }
+        Self { info, fail, run: None, vocabulary, tokens, prompt: 0, epoch: 0, ablated: BTreeSet::new() }
     }
 
     pub(super) fn id(&mut self, bytes: &[u8]) -> u32 {
@@ -193,14 +198,16 @@ impl Engine {
     }
 
     pub fn serve(&mut self, request: Request) -> Vec<Event> {
-        let change = !matches!(
+        let aside = matches!(
             request,
-            Request::Look { .. }
-                | Request::Rank(_)
+            Request::Rank(_)
                 | Request::StopRanking
                 | Request::Circuits(_)
                 | Request::StopCircuits
+                | Request::Watch(_)
+                | Request::Measure(_)
         );
+        let change = !aside && !matches!(request, Request::Look { .. });
         if change && std::mem::take(&mut self.fail) {
             return vec![Event::Failed {
                 message: "the prompt has 2000 tokens, the model reads 1024".into(),
@@ -217,7 +224,10 @@ impl Engine {
                 self.info.kv_heads = self.info.heads;
                 self.info.name = name;
                 (self.tokens, self.prompt, self.ablated) = (Vec::new(), 0, BTreeSet::new());
-                return vec![Event::Opened(Arc::new(self.info.clone()))];
+                if let Some(run) = &mut self.run {
+                    run.open = run.snapshots.iter().position(|snapshot| snapshot.model == self.info.name);
+                }
+                return vec![Event::Opened(Arc::new(self.info.clone())), self.run()];
             }
             Request::Prompt { epoch, input, bos } => {
                 self.tokens = match input {
@@ -249,9 +259,19 @@ impl Engine {
             }
             Request::StopRanking => return vec![Event::RankingStopped],
             Request::Circuits(ask) => return self.circuits(ask),
+            Request::Watch(_) => return vec![self.run()],
+            Request::Measure(all) => {
+                let run = self.run.as_mut().unwrap();
+                run.measuring = all.then_some((1, run.snapshots.len()));
+                return vec![self.run()];
+            }
             Request::StopCircuits | Request::Answer(_) => return Vec::new(),
         }
         vec![self.tokens()]
+    }
+
+    pub fn run(&self) -> Event {
+        Event::Run(self.run.clone().map(Arc::new))
     }
 
     fn look(&self, epoch: u64, look: Look) -> Vec<Event> {
@@ -285,11 +305,55 @@ impl Engine {
         Self {
             info: self.info.clone(),
             fail: false,
+            run: None,
             vocabulary: self.vocabulary.clone(),
             tokens: self.tokens.clone(),
             prompt: self.prompt,
             epoch: self.epoch,
             ablated: self.ablated.clone(),
         }
+    }
+}
+
+/// A run of a model with two layers of eight heads, a snapshot every hundred steps: 1.3 and 1.5 begin around step 500,
+/// 0.1 attends to the previous token from 400 on. Nothing is logged but at the steps of snapshots.
+pub fn run(snapshots: u64) -> RunView {
+    let rise = |step: u64, middle: f32, top: f32| top / (1.0 + (-(step as f32 - middle) / 30.0).exp());
+    let point = |step: u64| {
+        let scores = (0..16).map(|flat| {
+            let mut scores = HeadScores::default();
+            let quiet = 0.01 + 0.001 * flat as f32;
+            let (induction, previous) = match flat {
+                11 => (rise(step, 500.0, 0.91), quiet),
+                13 => (rise(step, 530.0, 0.55), quiet),
+                1 => (quiet, rise(step, 400.0, 0.88)),
+                _ => (quiet, quiet),
+            };
+            scores.set(Score::Induction, induction);
+            scores.set(Score::Previous, previous);
+            scores
+        });
+        let icl = Icl { early: 13, late: 125, score: f64::from(-rise(step, 500.0, 0.4)) };
+        RunPoint {
+            step,
+            scores: scores.collect(),
+            gain: Some(rise(step, 500.0, 7.5)),
+            held_out: Some(8.0 - rise(step, 600.0, 4.0)),
+            icl: Some(icl),
+            measured: false,
+        }
+    };
+    let steps = (0..snapshots).map(|number| number * 100);
+    let snapshot =
+        |step: u64| SnapshotView { step, model: format!("runs/small/step-{step:06}"), problem: None };
+    RunView {
+        name: "small".into(),
+        source: "runs/small".into(),
+        snapshots: steps.clone().map(snapshot).collect(),
+        open: snapshots.checked_sub(1).map(|last| last as usize),
+        points: steps.map(point).collect(),
+        logged: true,
+        measuring: None,
+        troubles: Vec::new(),
     }
 }

@@ -15,7 +15,7 @@ use attnscope::{
         theme::{Depth, LEVELS, Theme},
     },
 };
-pub use engine::Engine;
+pub use engine::{Engine, run};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -66,6 +66,15 @@ impl Bench {
         let mut bench = Self::loading(width, height, engine);
         bench.event(Event::Opened(Arc::new(bench.engine.info.clone())));
         bench.draw();
+        bench
+    }
+
+    /// The same, as the last snapshot of a run with so many.
+    pub fn of_run(width: u16, height: u16, snapshots: u64) -> Self {
+        let mut bench = Self::new(width, height);
+        bench.engine.run = Some(run(snapshots));
+        let told = bench.engine.run();
+        bench.event(told);
         bench
     }
 
