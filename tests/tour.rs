@@ -80,6 +80,26 @@ fn the_stops_name_shipped_models_and_keys_that_mean_something() {
 }
 
 #[test]
+fn the_bigram_table_is_the_first_screen() {
+    let screen = visit("No layers");
+    assert!(screen.contains("the whole of this model") && screen.contains("after \" Doctor\""), "{screen}");
+}
+
+#[test]
+fn one_layer_names_the_doctor_of_its_text() {
+    let screen = visit("it remembers");
+    assert!(screen.contains("▸\" Defene\""), "{screen}");
+}
+
+#[test]
+fn one_layer_s_weights_are_shown() {
+    let screen = visit("Copying is");
+    assert!(screen.contains("16 eigenvalues of 0.0"), "{screen}");
+    let screen = visit("Skip-trigrams");
+    assert!(screen.contains("\" she\" as source") && screen.contains("Bugs:"), "{screen}");
+}
+
+#[test]
 fn the_induction_head_finds_the_name() {
     let screen = visit("The induction head");
     assert!(screen.contains("the induction target"), "{screen}");
@@ -91,4 +111,25 @@ fn the_ablated_head_takes_the_name_away() {
     let screen = visit("Take a head away");
     assert!(screen.contains("is ablated"), "{screen}");
     assert!(!screen.contains("▸\" G\""), "{screen}");
+}
+
+#[test]
+fn the_strongest_edges_lead_to_induction_heads() {
+    let screen = visit("How two heads talk");
+    assert!(screen.contains("▸   0.3 -> 1.") || screen.contains("▸ * 0.3 -> 1."), "{screen}");
+}
+
+#[test]
+fn the_change_is_found_and_a_snapshot_before_it_does_nothing() {
+    let screen = visit("The moment");
+    assert!(screen.contains("the change: steps 1900 to 2100"), "{screen}");
+    let screen = visit("Before the change");
+    assert!(screen.contains("attn-2l step 1800") && !screen.contains("▸\" G\""), "{screen}");
+    let mut live = start(120, 40);
+    arrived(&mut live, 0);
+    let (at, _) = stop("Before the change");
+    live.keys(&".".repeat(at));
+    arrived(&mut live, at);
+    live.keys(">");
+    live.until("the next snapshot", |screen| screen.contains("attn-2l step 1900"));
 }

@@ -29,24 +29,24 @@ pub const STOPS: &[Stop] = &[
     },
     Stop {
         title: "One layer: it remembers",
-        text: "One layer of attention looks back and copies, but each head looks at tokens, not at what came before them. Asked who the second Doctor is, this model says what it remembers of doctors. Type i and write another name: it hardly matters. The number beside each head is its induction score: chance.",
+        text: "One layer of attention looks back and copies, but each head looks at tokens, not at what came before them. Asked who the second Doctor is, this model names one that it remembers from its text. Press i and write another name: it says the same. On repeated random tokens no head scores above chance, as the grid shows.",
         model: "attn-1l",
         prompt: "Doctor Smith went to the store because Doctor",
         keys: "",
     },
     Stop {
         title: "Copying is in the weights",
-        text: "A head moves W_V W_O of the tokens it attends to. Followed from embedding to logits, W_U W_OV W_E says what each token makes more likely. Eigenvalues on the positive axis mean: itself. Most heads of this model copy, as most heads of one-layer models do.",
+        text: "A head moves W_V W_O of the tokens it attends to. Followed from embedding to logits, W_U W_OV W_E says what each token makes more likely. Eigenvalues on the positive axis mean: itself. Several heads of this model copy, as most heads of the paper's one-layer models do.",
         model: "attn-1l",
         prompt: "Doctor Smith went to the store because Doctor",
-        keys: ":view<Space>copying<Enter>",
+        keys: ":head<Space>0.0<Enter>:view<Space>copying<Enter>",
     },
     Stop {
         title: "Skip-trigrams, and their bug",
-        text: "What one layer can say is skip-trigrams: source ... destination -> out. Where to look (QK) and what to copy (OV) are learnt apart, so a head that likes two pairs must like their crossing too. The lines marked as bugs are such crossings.",
+        text: "What one layer can say is skip-trigrams: source ... destination -> out; here those whose source is \" she\" (i takes another). Where to look (QK) and what to copy (OV) are learnt apart, so a head that likes two pairs must like their crossing too: the bugs below the list.",
         model: "attn-1l",
         prompt: "Doctor Smith went to the store because Doctor",
-        keys: ":view<Space>skip-trigrams<Enter>",
+        keys: ":head<Space>0.0<Enter>:view<Space>skip-trigrams<Enter>si<Space>she<Enter>",
     },
     Stop {
         title: "Two layers: the token before",
@@ -85,7 +85,7 @@ pub const STOPS: &[Stop] = &[
     },
     Stop {
         title: "Before the change",
-        text: "A snapshot from before the change, with the same prompt and the head that will do induction. It looks nowhere in particular yet. Step through the run in place and watch the pattern form.",
+        text: "A snapshot from before the change, with the same prompt and the head that will do induction. It does not find the name yet. > opens the next snapshot with prompt and head kept, < the one before: watch the pattern form.",
         model: "attn-2l@step1800",
         prompt: "Doctor Gigamuru went to the store because Doctor",
         keys: ":head<Space>1.1<Enter>",
@@ -155,7 +155,7 @@ impl App {
         self.session.ablated.clear();
         let prompt = PromptInput::Text(stop.prompt.to_owned());
         self.options.prompt = Some(prompt.clone());
-        if self.info().is_some_and(|info| info.name == stop.model && info.source == "embedded") {
+        if !self.opening && self.is_open(stop.model) {
             return self.run_prompt(prompt);
         }
         // The prompt of the stop, not the one on the screen, is to be run on it.
@@ -165,10 +165,18 @@ impl App {
 
     /// Types the keys of a stop whose prompt has been run.
     pub(crate) fn arrange_stop(&mut self) -> Vec<Effect> {
-        let Some(tour) = self.tour.as_mut().filter(|tour| !tour.arranged) else { return Vec::new() };
-        tour.arranged = true;
+        let Some(tour) = self.tour.filter(|tour| !tour.arranged) else { return Vec::new() };
+        if !self.is_open(tour.stop().model) {
+            return Vec::new();
+        }
+        self.tour = Some(Tour { arranged: true, ..tour });
         let keys = Key::sequence(tour.stop().keys).unwrap_or_default();
         self.explore.query = self.session.len().saturating_sub(1);
         keys.into_iter().flat_map(|key| self.key(key)).collect()
+    }
+
+    /// Whether the shipped model `name` is open.
+    fn is_open(&self, name: &str) -> bool {
+        self.info().is_some_and(|info| info.name == name && info.source == "embedded")
     }
 }

@@ -98,10 +98,11 @@ impl Training {
         Score::ALL.into_iter().filter(known).collect()
     }
 
-    /// The run's name and the step of the open snapshot, for the title.
+    /// The run's name and the step of the open snapshot, for the title; none for a shipped model, the end of its run.
     pub fn title(&self) -> Option<String> {
         let run = self.run.as_ref()?;
-        Some(format!("{} step {}", run.name, run.snapshots.get(run.open?)?.step))
+        let open = run.snapshots.get(run.open?)?;
+        (open.model != run.name).then(|| format!("{} step {}", run.name, open.step))
     }
 }
 

@@ -114,20 +114,15 @@ impl Shipped {
         let wanted = run::step(revision).or_else(|| revision.parse().ok());
         let snapshot =
             self.snapshots.iter().find(|(folder, _)| wanted.is_some() && run::step(folder) == wanted);
-        let Some((_, weights)) = snapshot else {
-            let steps: Vec<String> = self
-                .snapshots
-                .iter()
-                .filter_map(|(folder, _)| Some(run::step(folder)?.to_string()))
-                .collect();
-            let has =
-                if steps.is_empty() { "no steps".into() } else { format!("steps {}", steps.join(", ")) };
-            bail!(
-                "{} has no snapshot `{revision}`: {has} of its run are shipped, besides the last",
-                self.name
-            );
-        };
-        Ok(weights)
+        if let Some((_, weights)) = snapshot {
+            return Ok(weights);
+        }
+        if wanted == Some(self.step) {
+            return Ok(self.weights);
+        }
+        let steps = self.snapshots.iter().filter_map(|(folder, _)| run::step(folder)).chain([self.step]);
+        let steps: Vec<String> = steps.map(|step| step.to_string()).collect();
+        bail!("{} is not shipped as it was at `{revision}`, but at steps {}", self.name, steps.join(", "))
     }
 }
 

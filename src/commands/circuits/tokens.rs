@@ -18,8 +18,9 @@ use crate::{
 
 impl Work<'_> {
     pub(super) fn bigram(&mut self) -> Result<Vec<List>> {
-        let ids =
-            self.tokens()?.context("--what bigram needs a token or a text: give --token, --ids or --text")?;
+        // What begins a text, where no token is named.
+        let begins = self.model.info.bos.map(|bos| vec![bos]);
+        let ids = self.tokens()?.or(begins).context("--what bigram needs a token: give --token or --ids")?;
         let mut rows = Vec::new();
         for &id in &ids {
             let next = bigram::bigram(&self.model.decoder, self.args.embedding, id, self.args.top)?;
