@@ -78,7 +78,10 @@ fn prompts_that_cannot_be_run() {
 fn names_that_lead_nowhere() {
     refused(&["rank", "./nowhere"], &["./nowhere does not exist"]);
     refused(&["rank", "a/b/c"], &["a/b/c does not exist"]);
-    refused(&["rank", "attn-3l"], &["attn-3l does not exist (shipped models: attn-2l)"]);
+    refused(
+        &["rank", "attn-3l"],
+        &["attn-3l does not exist (shipped models: bigram, attn-1l, attn-1l-smeared, attn-2l)"],
+    );
     let empty = tempfile::tempdir().unwrap();
     refused(&["rank", empty.path().to_str().unwrap()], &["holds no model.safetensors"]);
     let odd = empty.path().join("weights.zip");
