@@ -18,9 +18,13 @@ use crate::{
 
 impl Work<'_> {
     pub(super) fn bigram(&mut self) -> Result<Vec<List>> {
-        // What begins a text, where no token is named.
-        let begins = self.model.info.bos.map(|bos| vec![bos]);
-        let ids = self.tokens()?.or(begins).context("--what bigram needs a token: give --token or --ids")?;
+        // Of a model without layers, which has nothing else to show, what begins a text.
+        let info = &self.model.info;
+        let begins = info.bos.filter(|_| info.layers == 0).map(|bos| vec![bos]);
+        let ids = self
+            .tokens()?
+            .or(begins)
+            .context("--what bigram needs a token or a text: give --token, --ids or --text")?;
         let mut rows = Vec::new();
         for &id in &ids {
             let next = bigram::bigram(&self.model.decoder, self.args.embedding, id, self.args.top)?;
