@@ -180,6 +180,85 @@ fn values_and_curves_are_copied() {
     assert_eq!(rows[3][0], "200");
 }
 
+/// What was asked to be compared.
+fn comparisons(bench: &Bench) -> Vec<Option<u64>> {
+    let asked = bench.sent.iter().filter_map(|request| match request {
+        Request::Compare(pair) => Some(pair.map(|pair| pair.before)),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[test]
+fn the_prompt_is_shown_before_and_after_the_change() {
+    let mut bench = Bench::of_run(80, 24, 20);
+    bench.keys("5");
+    bench.shows("held-out loss, repeat gain");
+    assert_eq!(comparisons(&bench), []);
+    bench.keys("<Tab>");
+    // The change is from 400 to 600.
+    assert_eq!(comparisons(&bench), [Some(400)]);
+    bench.shows("step 400 -> step 1900 · mean loss");
+    bench.shows("\" Doctor\" (10): 5.00 -> 2.00 nats, better by 3.00");
+    bench.shows("better -5 ------++++++ +5 worse, nats");
+    bench.shows("·Doctor- ");
+    bench.shows("▸  10 \" Doctor\"   5.00   2.00   -3.00│");
+    bench.keys("j");
+    bench.shows("\"am\" (3): 4.40 -> 5.90 nats, worse by 1.50");
+    bench.shows(" am+uru ");
+    // The token stays under the cursor while snapshots are scrubbed, and the snapshot before stays.
+    bench.keys("<lt>");
+    bench.shows("step 400 -> step 1800");
+    bench.shows("\"am\" (3): 4.40 -> 5.80 nats, worse by 1.40");
+    assert_eq!(comparisons(&bench), [Some(400), Some(400)]);
+    bench.keys("Y");
+    let Some(Effect::Copy(table)) = bench.effects.last() else { panic!("nothing was copied") };
+    assert_eq!(table.lines().nth(3), Some("3\tam\t4.400000\t5.800000\t1.400000"));
+    bench.keys("k<Tab>j");
+    bench.shows("held-out loss, repeat gain");
+    assert_eq!(comparisons(&bench).last(), Some(&None));
+    bench.keys("<Tab>2");
+    assert_eq!(comparisons(&bench)[3..], [Some(400), None]);
+}
+
+#[test]
+fn the_snapshot_before_is_marked() {
+    let mut bench = Bench::of_run(80, 24, 20);
+    bench.keys("50lb");
+    bench.shows("step 100 -> step 1900");
+    bench.shows("step 100 · 2 of 20 · before ");
+    bench.keys("$b");
+    bench.shows("the open snapshot is the one before: > opens a later one");
+    bench.keys("b");
+    bench.shows("the mark is off");
+    bench.shows("step 400 -> step 1900");
+    assert_eq!(comparisons(&bench), [Some(100), Some(1900), Some(400)]);
+    // Without a change it is the first.
+    let mut bench = Bench::of_run(80, 24, 2);
+    bench.keys("5<Tab>");
+    bench.shows("step 0 -> step 100");
+}
+
+#[test]
+fn a_comparison_is_given_up_and_what_is_broken_is_told() {
+    let mut bench = Bench::of_run(80, 24, 20);
+    bench.slow = true;
+    bench.keys("5<Tab>");
+    bench.shows("before and after …");
+    bench.keys("<C-c>");
+    bench.shows("held-out loss, repeat gain");
+    assert_eq!(comparisons(&bench), [Some(400), None]);
+    bench.slow = false;
+    bench.engine.broken_before = true;
+    bench.keys("<Tab>jk");
+    bench.shows("step-000400/model.safetensors: it ends␛[2J too early");
+    // Of one token nothing can be said.
+    bench.engine.broken_before = false;
+    bench.keys("1:ids<Space>5<Enter>5");
+    bench.shows("nothing predicts the first token");
+    bench.keys("jkY");
+}
+
 #[test]
 fn without_a_run_the_screen_says_what_one_is() {
     let mut bench = Bench::new(80, 24);

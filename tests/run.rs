@@ -5,12 +5,12 @@
 use std::{fs, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use attnscope::{
-    analysis::{score::Score, timeline::Point},
+    analysis::{loss, score::Score, timeline::Point},
     checkpoint::progress::Nobody,
     engine::{
         Engine,
         open::{Model, OpenRequest},
-        protocol::{Bos, Event, PromptInput, RankSettings, Request, RunView},
+        protocol::{Bos, Comparison, Event, Pair, PromptInput, RankSettings, Request, RunView},
     },
     model::decoder::Control,
     train::{self, Settings, text::Corpus},
@@ -167,6 +167,67 @@ fn a_snapshot_of_another_model_is_none_of_the_run() {
     let seen = run(&engine, |run| !run.points.is_empty() && run.measuring.is_none());
     assert_eq!((broken(&seen), measured(&seen)), (vec![9], vec![0, 1, 2, 3, 4]));
     assert!(seen.snapshots[5].problem.as_ref().unwrap().contains("another run"));
+}
+
+/// The next answer to a comparison, and what it answers.
+fn compared(engine: &Engine) -> (Pair, Result<Arc<Comparison>, String>) {
+    loop {
+        match engine.events.recv_timeout(PATIENCE).expect("the engine answers") {
+            Event::Compared { pair, result } => return (pair, result),
+            Event::Failed { message } | Event::Fatal { message } => panic!("{message}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn two_snapshots_are_compared_on_the_prompt() {
+    let folder = trained();
+    let step = |number: u64| folder.path().join(format!("step-{number:06}"));
+    let engine = Engine::spawn(request(&step(4)));
+    let ids = vec![0, 50, 60, 70, 50, 60];
+    let losses = |number: u64| {
+        let model = Model::open(&request(&step(number)), &Nobody).unwrap();
+        loss::per_token(&model.decoder, &ids, &Control::FREE).unwrap()
+    };
+    let prompt = |epoch| Request::Prompt { epoch, input: PromptInput::Ids(ids.clone()), bos: Bos::Off };
+    engine.send(prompt(1));
+    // Of several that wait only the last is answered, and none about a prompt that is over.
+    let ask = |epoch, before| engine.send(Request::Compare(Some(Pair { epoch, before })));
+    ask(7, 0);
+    ask(1, 3);
+    ask(1, 0);
+    let answer = loop {
+        let (pair, result) = compared(&engine);
+        if pair.before == 0 {
+            assert_eq!(pair.epoch, 1);
+            break result.unwrap();
+        }
+    };
+    assert_eq!((answer.before, answer.after), (0, Some(4)));
+    let both = |answer: &Comparison| -> (Vec<f32>, Vec<f32>) {
+        answer.changes.iter().map(|change| (change.before, change.after)).unzip()
+    };
+    assert_eq!(both(&answer), (losses(0), losses(4)));
+    assert!(answer.changes.iter().any(|change| change.difference() != 0.0));
+    // Another snapshot is opened; the one before is what it was.
+    engine.send(Request::Open { model: Some(step(2).to_str().unwrap().to_owned()) });
+    engine.send(prompt(2));
+    ask(2, 0);
+    let (pair, result) = compared(&engine);
+    let answer = result.unwrap();
+    assert_eq!((pair.epoch, answer.after), (2, Some(2)));
+    assert_eq!(both(&answer), (losses(0), losses(2)));
+    // What was kept of it is not taken for what was written in its place.
+    copy(&step(4), &step(0));
+    ask(2, 0);
+    assert_eq!(both(&compared(&engine).1.unwrap()), (losses(4), losses(2)));
+    ask(2, 9);
+    assert_eq!(compared(&engine).1.unwrap_err(), "the run has no step 9 any more");
+    fs::write(step(1).join("model.safetensors"), "x").unwrap();
+    ask(2, 1);
+    let problem = compared(&engine).1.unwrap_err();
+    assert!(problem.contains("model.safetensors") && problem.lines().count() == 1, "{problem}");
 }
 
 #[test]

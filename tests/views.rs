@@ -110,6 +110,15 @@ fn training() {
     let mut bench = Bench::of_run(60, 16, 20);
     bench.keys("5s");
     assert_snapshot!("training_60x16", text(&bench.draw()));
+    bench.keys("S<Tab>");
+    assert_snapshot!("before_after_60x16", text(&bench.draw()));
+    let mut bench = Bench::of_run(120, 40, 20);
+    bench.keys("5<Tab>j");
+    assert_snapshot!("before_after_120x40", styled(&bench.draw()));
+    let mut bench = Bench::of_run(80, 24, 20);
+    bench.keys("5<Tab>");
+    assert_snapshot!("before_after_80x24", styled(&bench.draw()));
+    assert_snapshot!("before_after_mono", styled(&bench.at(Depth::Mono).draw()));
     let mut bench = Bench::new(80, 24);
     bench.keys("5");
     assert_snapshot!("training_none", text(&bench.draw()));

@@ -27,6 +27,7 @@ pub fn per_token(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Resul
     let last = trace.last.view()?;
     let mut losses = Vec::with_capacity(read);
     for start in (0..read).step_by(ROWS) {
+        control.check()?;
         let rows = ROWS.min(read - start);
         let logits = decoder.logits(&last.narrow(0, start, rows)?)?.to_dtype(DType::F32)?;
         let total = logits.log_sum_exp(D::Minus1)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
@@ -36,6 +37,23 @@ pub fn per_token(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Resul
         }
     }
     Ok(losses)
+}
+
+/// The loss on a token before and after a stretch of training, nats.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Loss of the earlier snapshot.
+    pub before: f32,
+    /// Loss of the later one.
+    pub after: f32,
+}
+
+impl Change {
+    /// `after - before`, nats: negative where the later snapshot predicts the token better (Olsson et al. 2022, the
+    /// colouring of a text by what the change of phase does to each of its tokens).
+    pub fn difference(self) -> f32 {
+        self.after - self.before
+    }
 }
 
 /// What repetition is worth to a model.

@@ -134,7 +134,7 @@ actions! {
     FocusPrevious "focus-previous" [Explore "<S-Tab>"] "previous panel", "focus the previous panel";
     Zoom "zoom" [Explore "z"] "zoom", "give the panel in focus the whole screen";
     Copy "copy" [Explore "y", Rank "y", Circuits "y", Training "y"] "copy", "copy the value at the key cursor, the head's scores, the row, or what is known of the snapshot";
-    CopyAll "copy-all" [Explore "Y", Rank "Y", Circuits "Y", Training "Y"] "copy all", "copy the head's row at this token, the whole ranking, the list, or all curves, as TSV";
+    CopyAll "copy-all" [Explore "Y", Rank "Y", Circuits "Y", Training "Y"] "copy all", "copy the head's row at this token, the whole ranking, the list, all curves, or the changes, as TSV";
     EarlierSnapshot "earlier-snapshot" [Explore "<lt> {", Training "<lt> {"] "earlier snapshot", "open the snapshot of the run before this one, with the same prompt and head";
     LaterSnapshot "later-snapshot" [Explore "> }", Training "> }"] "later snapshot", "open the snapshot of the run after this one";
     RankDown "rank-down" [Rank "<Down> j"] "down", "next head of the table";
@@ -164,8 +164,10 @@ actions! {
     FirstSnapshot "first-snapshot" [Training "<Home> 0"] "first snapshot", "cursor to the first snapshot";
     LastSnapshot "last-snapshot" [Training "<End> $"] "last snapshot", "cursor to the last snapshot";
     OpenSnapshot "open-snapshot" [Training "<Enter>"] "open snapshot", "open the snapshot under the cursor in Explore, with the same prompt and head";
-    CurveUp "curve-up" [Training "<Up> k"] "head up", "select the head above in the list of heads";
-    CurveDown "curve-down" [Training "<Down> j"] "head down", "select the head below in the list of heads";
+    CurveUp "curve-up" [Training "<Up> k"] "head up", "select the head above in the list, or the token in that of changes";
+    CurveDown "curve-down" [Training "<Down> j"] "head down", "select the head below in the list, or the token in that of changes";
+    MarkBefore "mark-before" [Training "b"] "mark as before", "compare the open snapshot with the one under the cursor on the prompt; again: with the last before the change";
+    BeforeAfter "before-after" [Training "<Tab> <S-Tab>"] "before and after", "losses over the steps, or the prompt coloured by its loss before and after the change";
     StepScale "step-scale" [Training "v"] "step scale", "spread the steps evenly, or by their logarithm";
     MeasureRun "measure-run" [Training "m"] "measure", "measure every snapshot, also those that the log tells of; or stop measuring";
     AnswerYes "answer-yes" [Question "y"] "yes", "answer yes to what is asked while a model is opened";
@@ -346,8 +348,10 @@ pub fn hints(context: Context) -> &'static [(&'static [Action], &'static str)] {
         Context::Training => &[
             (&[A::SnapshotBack, A::SnapshotOn], "snapshot"),
             (&[A::OpenSnapshot], "open"),
-            (&[A::CurveUp, A::CurveDown], "head"),
+            (&[A::BeforeAfter], "before/after"),
+            (&[A::CurveUp, A::CurveDown], "list"),
             (&[A::NextScore], "score"),
+            (&[A::MarkBefore], "mark before"),
             (&[A::StepScale], "log steps"),
             (&[A::MeasureRun], "measure"),
             (&[A::CopyAll], "copy"),

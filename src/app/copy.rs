@@ -46,7 +46,7 @@ impl App {
             return self.copy_ranking();
         }
         if self.screen == Screen::Training {
-            return self.copy_curves();
+            return if self.training.comparing.shown { self.copy_changes() } else { self.copy_curves() };
         }
         let answer = self.session.head.as_ref()?;
         let view = &answer.value;
@@ -101,6 +101,19 @@ impl App {
             }
         }
         Some(table + "\n")
+    }
+
+    /// The loss on every token before and after, a row a token.
+    fn copy_changes(&self) -> Option<String> {
+        let answer = self.training.comparing.comparison()?;
+        let mut table = String::from("position\ttoken\tbefore\tafter\tdifference\n");
+        for (at, change) in answer.value.changes.iter().enumerate() {
+            let token = answer.run.tokens.get(at + 1).map_or(String::new(), plain);
+            let (before, after) = (change.before, change.after);
+            let _ =
+                writeln!(table, "{}\t{token}\t{before:.6}\t{after:.6}\t{:.6}", at + 1, change.difference());
+        }
+        Some(table)
     }
 
     fn copy_ranking(&self) -> Option<String> {

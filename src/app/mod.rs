@@ -3,6 +3,7 @@
 pub mod action;
 pub(crate) mod circuits;
 mod command;
+pub(crate) mod compare;
 mod copy;
 pub mod editor;
 pub mod key;
@@ -304,11 +305,15 @@ impl App {
         }
     }
 
-    /// Ctrl-C stops what computes circuits, then the ranking, then the measuring of snapshots; where nothing runs, the second
+    /// Ctrl-C stops what computes circuits, then a comparison of snapshots, then the ranking, then the measuring of snapshots; where nothing runs, the second
     /// in a row quits, and before the model is open the first.
     fn interrupt(&mut self, armed: bool) -> Vec<Effect> {
         if self.circuits.is_working() {
             return vec![Effect::Send(Request::StopCircuits)];
+        }
+        if self.training.comparing.is_working() {
+            self.training.comparing.shown = false;
+            return Vec::new();
         }
         if self.ranking.is_running() {
             return vec![Effect::Send(Request::StopRanking)];
@@ -345,6 +350,7 @@ impl App {
                 self.choose_first();
             }
             Event::Run(run) => self.take_run(run),
+            Event::Compared { pair, result } => self.take_comparison(pair, result),
             Event::RankingStopped => {
                 self.ranking.stage = match self.ranking.stage {
                     RankStage::Running(done, total) if done > 0 => RankStage::Stopped(done, total),
@@ -490,8 +496,9 @@ impl App {
             pool: self.explore.pool,
         };
         let asked = change.or_else(|| self.session.look(look));
-        let (circuits, watch) = (self.circuits_request(), self.follow_run());
-        asked.into_iter().chain(circuits).map(Effect::Send).chain(watch).collect()
+        let circuits = self.circuits_request();
+        let of_run = self.follow_run().into_iter().chain(self.follow_comparison());
+        asked.into_iter().chain(circuits).map(Effect::Send).chain(of_run).collect()
     }
 
     pub(crate) fn say(&mut self, text: String) {

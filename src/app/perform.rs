@@ -291,6 +291,8 @@ impl App {
             | A::LastSnapshot
             | A::CurveUp
             | A::CurveDown
+            | A::MarkBefore
+            | A::BeforeAfter
             | A::StepScale
             | A::OpenSnapshot
             | A::EarlierSnapshot

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{App, Effect, Screen, action::Action};
+use super::{App, Effect, Screen, action::Action, compare::Comparing};
 use crate::{
     analysis::{
         score::Score,
@@ -27,6 +27,8 @@ pub(crate) struct Training {
     pub asked: Option<usize>,
     /// The engine was told to follow the run.
     watched: bool,
+    /// The open snapshot and another on the prompt.
+    pub comparing: Comparing,
 }
 
 impl Default for Training {
@@ -38,6 +40,7 @@ impl Default for Training {
             cursor: None,
             asked: None,
             watched: false,
+            comparing: Comparing::default(),
         }
     }
 }
@@ -113,6 +116,7 @@ impl App {
         let source = |run: &Option<Arc<RunView>>| run.as_ref().map(|run| run.source.clone());
         if source(&training.run) != source(&run) {
             (training.cursor, training.asked) = (None, None);
+            training.comparing.forget();
         }
         training.run = run;
         if training.run.as_ref().is_some_and(|run| run.open == training.asked) {
@@ -140,8 +144,12 @@ impl App {
             Action::SnapshotOn => self.put_cursor(&run, (at + 1).min(last)),
             Action::FirstSnapshot => self.put_cursor(&run, 0),
             Action::LastSnapshot => self.put_cursor(&run, last),
+            Action::CurveUp if self.training.comparing.shown => self.training.comparing.step(-1),
+            Action::CurveDown if self.training.comparing.shown => self.training.comparing.step(1),
             Action::CurveUp => self.step_order(-1),
             Action::CurveDown => self.step_order(1),
+            Action::BeforeAfter => self.training.comparing.shown = !self.training.comparing.shown,
+            Action::MarkBefore => self.mark_before(),
             Action::StepScale => self.training.log_steps = !self.training.log_steps,
             Action::OpenSnapshot => {
                 self.screen = Screen::Explore;

@@ -1,6 +1,7 @@
 //! The worker that owns the model: requests in, events out, long work given up when it is no longer wanted.
 
 mod circuits;
+mod compare;
 pub mod open;
 pub mod protocol;
 mod ranking;
@@ -21,6 +22,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unboun
 
 use self::{
     circuits::Circuits,
+    compare::Comparing,
     open::{Model, OpenRequest},
     protocol::{Download, Event, Progress, Request},
     ranking::Ranking,
@@ -69,6 +71,7 @@ impl Engine {
             ranking: None,
             circuits: Circuits::default(),
             training: Training::default(),
+            comparing: Comparing::default(),
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(open));
         Self { events, requests: Some(requests), mailbox, thread: thread.ok() }
@@ -112,6 +115,7 @@ struct Worker {
     ranking: Option<Ranking>,
     circuits: Circuits,
     training: Training,
+    comparing: Comparing,
 }
 
 impl Worker {
@@ -147,6 +151,8 @@ impl Worker {
                 {
                     circuits.fail(&session, &error);
                 }
+            } else if self.comparing.is_working() {
+                self.comparing.step(&session, &self.training, &open, &cancelled);
             } else if let Some(mut ranking) = self.ranking.take() {
                 match guarded(|| ranking.step(&session, &cancelled)) {
                     Ok(()) if ranking.is_done() => {}
@@ -178,6 +184,7 @@ impl Worker {
         if self.waiting.is_empty()
             && self.ranking.is_none()
             && !self.circuits.is_working()
+            && !self.comparing.is_working()
             && !self.training.is_measuring()
         {
             // A run that is watched is looked at again after a while.
@@ -205,7 +212,9 @@ impl Worker {
         self.taken += 1;
         match request {
             Request::Open { .. } => {
-                self.waiting.retain(|waiting| matches!(waiting, Request::Watch(_) | Request::Measure(_)));
+                self.waiting.retain(|waiting| {
+                    matches!(waiting, Request::Watch(_) | Request::Measure(_) | Request::Compare(_))
+                });
             }
             Request::Prompt { .. } => {
                 self.waiting.retain(|waiting| {
@@ -226,6 +235,7 @@ impl Worker {
             | Request::StopRanking
             | Request::Watch(_)
             | Request::Measure(_)
+            | Request::Compare(_)
             | Request::Answer(_) => {}
             // What a look would show is no longer on the screen.
             _ => self.waiting.retain(|waiting| !matches!(waiting, Request::Look { .. })),
@@ -287,6 +297,10 @@ impl Worker {
             Request::Measure(all) => {
                 self.training.measure_all(all);
                 session.tell(self.training.event());
+                Ok(())
+            }
+            Request::Compare(pair) => {
+                self.comparing.ask(pair);
                 Ok(())
             }
             // Whoever asked has gone on.

@@ -12,7 +12,7 @@ pub use crate::{
     analysis::{
         benchmark::{Bos, RankSettings},
         explain::Role,
-        loss::Icl,
+        loss::{Change, Icl},
         map::{PatternMap, Pool},
     },
     checkpoint::progress::{Download, Progress, Transfer, TransferState},
@@ -158,6 +158,26 @@ pub struct RunPoint {
     pub measured: bool,
 }
 
+/// A snapshot of the run, to be set against the open one on the prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The epoch of the prompt.
+    pub epoch: u64,
+    /// The step of the snapshot that counts as before.
+    pub before: u64,
+}
+
+/// Losses of two snapshots on the tokens of a prompt, no head ablated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The step of the one before.
+    pub before: u64,
+    /// The step of the open one; none where it is of the run and no snapshot.
+    pub after: Option<u64>,
+    /// Losses on each token but the first, which nothing predicts: `[tokens - 1]`.
+    pub changes: Vec<Change>,
+}
+
 /// A possible next token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -237,6 +257,9 @@ pub enum Request {
     Watch(bool),
     /// Measure every snapshot of the run, also those that something is logged of; or none of them.
     Measure(bool),
+    /// Compare the open snapshot with another on the prompt, answered by `Compared`; or no longer. A newer one takes the
+    /// place of one that is under way.
+    Compare(Option<Pair>),
     /// The answer to [`Event::Question`].
     Answer(bool),
 }
@@ -320,6 +343,13 @@ pub enum Event {
     /// The run that the open model belongs to, or that it belongs to none; told when one has been opened, and when
     /// something of it has changed.
     Run(Option<Arc<RunView>>),
+    /// Two snapshots on the prompt, or why they cannot be compared, in a line.
+    Compared {
+        /// What was asked.
+        pair: Pair,
+        /// The answer.
+        result: Result<Arc<Comparison>, String>,
+    },
     /// A request failed and changed nothing; a prompt that is too long, say.
     Failed {
         /// One line: what, where and what to do.

@@ -69,6 +69,11 @@ impl Session {
         self.tell(Event::Failed { message: format!("{error:#}") });
     }
 
+    /// The tokens of the prompt, and those generated after it.
+    pub fn ids(&self) -> &[u32] {
+        &self.trace.ids
+    }
+
     /// Runs a prompt in the place of the one before.
     pub fn prompt(
         &mut self,

@@ -177,6 +177,32 @@ impl Training {
     }
 
     fn point(&self, snapshot: &Snapshot, open: &OpenRequest, cancelled: &dyn Fn() -> bool) -> Result<Point> {
+        let model = self.open_beside(snapshot, open, cancelled)?;
+        // Blocks as long as those in the log, so that both make one curve.
+        let logged = self.log.entries.iter().rev().find_map(|entry| entry.length);
+        let length = logged.filter(|&length| length <= self.block).unwrap_or(self.block);
+        let benchmark = model.benchmark(RankSettings { length, ..RankSettings::default() })?;
+        let control = Control { progress: &|_, _| (), cancelled };
+        Point::measure(snapshot.step, &model.decoder, &benchmark, Score::Induction, &control)
+    }
+
+    /// The snapshot of a step.
+    pub fn snapshot(&self, step: u64) -> Option<&Snapshot> {
+        self.run.as_ref()?.snapshots.iter().find(|snapshot| snapshot.step == step)
+    }
+
+    /// The step of the open snapshot.
+    pub fn open_step(&self) -> Option<u64> {
+        Some(self.run.as_ref()?.snapshots.get(self.open?)?.step)
+    }
+
+    /// Opens a snapshot beside the model that is open, which it has to resemble.
+    pub fn open_beside(
+        &self,
+        snapshot: &Snapshot,
+        open: &OpenRequest,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Model> {
         let request = OpenRequest { model: Some(snapshot.model.clone()), ..beside(open) };
         let model = Model::open(&request, &Measuring { cancelled })?;
         let shape = (model.info.layers, model.info.heads);
@@ -190,12 +216,7 @@ impl Training {
                 self.shape.1
             );
         }
-        // Blocks as long as those in the log, so that both make one curve.
-        let logged = self.log.entries.iter().rev().find_map(|entry| entry.length);
-        let length = logged.filter(|&length| length <= self.block).unwrap_or(self.block);
-        let benchmark = model.benchmark(RankSettings { length, ..RankSettings::default() })?;
-        let control = Control { progress: &|_, _| (), cancelled };
-        Point::measure(snapshot.step, &model.decoder, &benchmark, Score::Induction, &control)
+        Ok(model)
     }
 
     /// The run as the app is told of it.

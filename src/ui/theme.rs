@@ -30,6 +30,9 @@ pub enum Depth {
 /// Levels of the heat ramp in truecolor: few enough that neighbours often agree and frames stay small.
 pub const LEVELS: usize = 32;
 
+/// Levels of a change in either direction.
+pub const CHANGES: usize = 6;
+
 /// Glyphs from empty to full, for terminals without a gradient.
 pub const SHADES: [&str; 6] = [" ", "·", "░", "▒", "▓", "█"];
 
@@ -64,6 +67,8 @@ parts! {
     Curve3 "curve3",
     Curve4 "curve4",
     Curve5 "curve5",
+    Better "better",
+    Worse "worse",
 }
 
 /// A colour of the palette: what it is, and which of the sixteen stands for it.
@@ -218,6 +223,26 @@ impl Theme {
             return self.style(Part::Text);
         }
         self.over(value)
+    }
+
+    /// The style of text on which a change, -1 to 1, is shown: `better` below zero, `worse` above, from the ground to the
+    /// colour of that part; plain where it rounds to nothing. The 256-colour palette has greys where such shades are dark.
+    pub fn change(&self, value: f32) -> Style {
+        let (part, size) = (if value < 0.0 { Part::Better } else { Part::Worse }, value.abs());
+        let level = Self::level(size, CHANGES + 1);
+        let plain = self.style(Part::Text);
+        let hue = self.looks[part as usize].fg.filter(|_| self.depth == Depth::Truecolor);
+        match hue.zip(self.looks[Part::Text as usize].fg) {
+            _ if level == 0 => plain,
+            Some((hue, text)) => {
+                let ground = text.rgb.ink();
+                let color = Ramp(vec![ground, hue.rgb]).at(0.25 + 0.75 * level as f32 / CHANGES as f32);
+                Style::new().bg(color.into()).fg(color.ink().into())
+            }
+            None if 3 * level <= CHANGES => self.style(part),
+            None if 3 * level <= 2 * CHANGES => self.style(part).add_modifier(Modifier::BOLD),
+            None => self.style(part).add_modifier(Modifier::BOLD | Modifier::REVERSED),
+        }
     }
 
     /// The style of text on which `value`, 0 to 1, is shown.
@@ -388,6 +413,18 @@ mod tests {
             for style in shades.into_iter().chain(overs).chain(parts) {
                 assert_eq!((style.fg, style.bg), (None, None), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn changes_are_told_apart_by_size_and_direction() {
+        for depth in [Depth::Truecolor, Depth::Indexed, Depth::Ansi] {
+            let theme = Theme::default().at(depth, LEVELS);
+            let mut seen = [-1.0, -0.6, -0.3, 0.0, 0.3, 0.6, 1.0].map(|value| theme.change(value)).to_vec();
+            assert_eq!(seen[3], theme.style(Part::Text));
+            seen.dedup();
+            assert_eq!(seen.len(), 7, "{depth:?}");
+            assert_eq!(theme.change(f32::NAN), theme.style(Part::Text));
         }
     }
 

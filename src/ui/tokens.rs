@@ -10,9 +10,11 @@ use super::{
 
 /// Where a token stands: its line and column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    line: usize,
-    column: usize,
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
 }
 
 /// Shaded text.
@@ -35,15 +37,8 @@ pub struct Shaded<'a> {
 impl Shaded<'_> {
     /// Draws as much as fits, with the query in sight; `scale` makes a weight into a shade.
     pub fn draw(&self, canvas: &mut Canvas, rect: Rect, scale: impl Fn(f32) -> f32) {
-        let places = flow(self.labels, usize::from(rect.width), self.detailed);
-        let lines = places.last().map_or(0, |place| place.line + 1);
-        let height = usize::from(rect.height);
-        let line = places.get(self.query).map_or(0, |place| place.line);
-        let first = scrolled(line, lines, height);
-        let start = places.partition_point(|place| place.line < first);
-        let end = places.partition_point(|place| place.line < first + height);
         let strongest = if self.detailed { strongest(self.weights) } else { Vec::new() };
-        for (position, &Place { line, column }) in places.iter().enumerate().take(end).skip(start) {
+        for (position, Place { line, column }) in in_sight(self.labels, self.query, rect, self.detailed) {
             let weight = position.checked_sub(self.from).and_then(|at| self.weights.get(at));
             let mut style = match weight {
                 Some(&weight) => canvas.theme.tint(scale(weight)),
@@ -54,10 +49,10 @@ impl Shaded<'_> {
             } else if self.key == Some(position) {
                 style = style.add_modifier(Modifier::UNDERLINED);
             }
-            let width = canvas.put(rect, column, line - first, &self.labels[position], style);
+            let width = canvas.put(rect, column, line, &self.labels[position], style);
             let rank = strongest.iter().position(|&at| at + self.from == position);
             if let Some(&digit) = rank.and_then(|rank| ["¹", "²", "³"].get(rank)) {
-                canvas.text(rect, column + width, line - first, digit, Part::Mark);
+                canvas.text(rect, column + width, line, digit, Part::Mark);
             }
         }
     }
@@ -66,6 +61,17 @@ impl Shaded<'_> {
 /// Lines that the tokens take at a width.
 pub fn lines(labels: &[String], width: usize) -> usize {
     flow(labels, width, false).last().map_or(0, |place| place.line + 1)
+}
+
+/// The tokens that `rect` has room for when the one at `cursor` is to be in sight, and where they stand in it.
+pub fn in_sight(labels: &[String], cursor: usize, rect: Rect, newlines: bool) -> Vec<(usize, Place)> {
+    let places = flow(labels, usize::from(rect.width), newlines);
+    let lines = places.last().map_or(0, |place| place.line + 1);
+    let height = usize::from(rect.height);
+    let first = scrolled(places.get(cursor).map_or(0, |place| place.line), lines, height);
+    let seen = |place: &Place| (first..first + height).contains(&place.line);
+    let places = places.into_iter().enumerate().filter(|(_, place)| seen(place));
+    places.map(|(at, place)| (at, Place { line: place.line - first, ..place })).collect()
 }
 
 /// Places tokens in lines of `width`, a column apart; a token is broken over no two lines, one too wide is cut short.

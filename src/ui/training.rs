@@ -1,5 +1,6 @@
 //! The Training screen: the run that the model is a snapshot of.
 
+mod changes;
 mod chart;
 mod curves;
 mod here;
@@ -15,8 +16,11 @@ use crate::{app::App, engine::protocol::ModelInfo, text::clean};
 /// Columns of the list of heads.
 const LIST: u16 = 30;
 
+/// Columns of the list of tokens.
+const TOKENS: u16 = 39;
+
 /// Draws the screen into `rect`: the scores of heads above, losses below them, and what is known of the snapshot under
-/// the cursor at the bottom, beside the list of heads.
+/// the cursor at the bottom, beside the list of heads; or, in the place of losses and heads, the prompt before and after.
 pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     let Some(run) = &app.training.run else { return draw_none(info, canvas, rect) };
     let (losses, bottom) = match rect.height {
@@ -27,13 +31,26 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     let scores = rect.height.saturating_sub(losses + bottom);
     let row = |y: u16, height: u16| Rect { y: rect.y + y, height, ..rect }.intersection(rect);
     curves::draw_scores(app, info, run, canvas, row(0, scores));
-    if losses > 0 {
-        curves::draw_losses(app, run, canvas, row(scores, losses));
+    let compared = app.training.comparing.shown;
+    let (middle, bottom) = (row(scores, losses), row(scores + losses, bottom));
+    let list = if compared { TOKENS } else { LIST }.min(bottom.width / 2);
+    let left = Rect { width: bottom.width - list, ..bottom };
+    let right = Rect { x: bottom.right() - list, width: list, ..bottom };
+    match (compared, losses) {
+        (false, 0) => {}
+        (false, _) => curves::draw_losses(app, run, canvas, middle),
+        // Where there is room for one of them, the prompt takes that of the snapshot under the cursor.
+        (true, 0) => changes::draw_tokens(app, canvas, left),
+        (true, _) => changes::draw_tokens(app, canvas, middle),
     }
-    let bottom = row(scores + losses, bottom);
-    let list = LIST.min(bottom.width / 2);
-    here::draw_snapshot(app, info, run, canvas, Rect { width: bottom.width - list, ..bottom });
-    here::draw_heads(app, info, canvas, Rect { x: bottom.right() - list, width: list, ..bottom });
+    if !compared || losses > 0 {
+        here::draw_snapshot(app, info, run, canvas, left);
+    }
+    if compared {
+        changes::draw_list(app, canvas, right);
+    } else {
+        here::draw_heads(app, info, canvas, right);
+    }
 }
 
 /// What a run is and how to come by one.

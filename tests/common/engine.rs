@@ -8,8 +8,8 @@ use attnscope::{
         score::{HeadScores, Score},
     },
     engine::protocol::{
-        Bos, Candidate, Event, Explanation, HeadView, Look, ModelInfo, PatternMap, Pool, PromptInput,
-        Request, Role, RunPoint, RunView, SnapshotView, Token,
+        Bos, Candidate, Change, Comparison, Event, Explanation, HeadView, Look, ModelInfo, Pair, PatternMap,
+        Pool, PromptInput, Request, Role, RunPoint, RunView, SnapshotView, Token,
     },
     head::Head,
 };
@@ -19,6 +19,8 @@ pub struct Engine {
     pub info: ModelInfo,
     /// Fails the next change.
     pub fail: bool,
+    /// Cannot open the snapshot that counts as before.
+    pub broken_before: bool,
     /// The run that the model is a snapshot of.
     pub run: Option<RunView>,
     vocabulary: Vec<Vec<u8>>,
@@ -47,9 +49,19 @@ impl Engine {
             bos: Some(0),
             block: 50,
         };
-        let (fail, tokens) = (false, Vec::new());
+        let (fail, broken_before, tokens) = (false, false, Vec::new());
         let vocabulary = vec![b"<bos>".to_vec()];
-        Self { info, fail, run: None, vocabulary, tokens, prompt: 0, epoch: 0, ablated: BTreeSet::new() }
+        Self {
+            info,
+            fail,
+            broken_before,
+            run: None,
+            vocabulary,
+            tokens,
+            prompt: 0,
+            epoch: 0,
+            ablated: BTreeSet::new(),
+        }
     }
 
     pub(super) fn id(&mut self, bytes: &[u8]) -> u32 {
@@ -206,6 +218,7 @@ impl Engine {
                 | Request::StopCircuits
                 | Request::Watch(_)
                 | Request::Measure(_)
+                | Request::Compare(_)
         );
         let change = !aside && !matches!(request, Request::Look { .. });
         if change && std::mem::take(&mut self.fail) {
@@ -265,13 +278,32 @@ impl Engine {
                 run.measuring = all.then_some((1, run.snapshots.len()));
                 return vec![self.run()];
             }
-            Request::StopCircuits | Request::Answer(_) => return Vec::new(),
+            Request::Compare(Some(pair)) if pair.epoch == self.epoch => return vec![self.compare(pair)],
+            Request::Compare(_) | Request::StopCircuits | Request::Answer(_) => return Vec::new(),
         }
         vec![self.tokens()]
     }
 
     pub fn run(&self) -> Event {
         Event::Run(self.run.clone().map(Arc::new))
+    }
+
+    /// Losses fall with the step where a token came before, rise a little on the third token, and stay elsewhere.
+    fn compare(&self, pair: Pair) -> Event {
+        let open =
+            self.run.as_ref().and_then(|run| run.snapshots.get(run.open?)).map(|snapshot| snapshot.step);
+        let loss = |at: usize, step: u64| match at {
+            at if self.earlier(at).is_some() => 9.0 - step.min(700) as f32 / 100.0,
+            3 => 4.0 + step as f32 / 1000.0,
+            at => 5.0 + at as f32 / 10.0,
+        };
+        let change = |at| Change { before: loss(at, pair.before), after: loss(at, open.unwrap_or(0)) };
+        let changes = (1..self.tokens.len()).map(change).collect();
+        let result = match self.broken_before {
+            true => Err(format!("step-{:06}/model.safetensors: it ends\x1b[2J too early", pair.before)),
+            false => Ok(Arc::new(Comparison { before: pair.before, after: open, changes })),
+        };
+        Event::Compared { pair, result }
     }
 
     fn look(&self, epoch: u64, look: Look) -> Vec<Event> {
@@ -305,6 +337,7 @@ impl Engine {
         Self {
             info: self.info.clone(),
             fail: false,
+            broken_before: false,
             run: None,
             vocabulary: self.vocabulary.clone(),
             tokens: self.tokens.clone(),

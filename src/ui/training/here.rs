@@ -21,7 +21,13 @@ pub fn draw_snapshot(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Ca
         canvas.panel(rect, "No snapshots", false);
         return;
     };
-    let how = if run.open == Some(at) { "open" } else { "Enter opens it" };
+    let before = training.comparing.shown && training.before() == Some(snapshot.step);
+    let how = match (run.open == Some(at), before) {
+        (true, true) => "open, and before",
+        (true, false) => "open",
+        (false, true) => "before",
+        (false, false) => "Enter opens it",
+    };
     let title = format!("step {} · {} of {} · {how}", snapshot.step, at + 1, run.snapshots.len());
     let inner = canvas.panel(rect, &title, false);
     let point = training.point(snapshot.step);
