@@ -13,6 +13,11 @@ const INVISIBLE: char = '∅';
 /// Combining marks that one base keeps.
 const MARKS: usize = 2;
 
+/// So many of a thing: `1 layer`, `2 layers`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The bytes of a token as a terminal can show them.
 ///
 /// A new line is `⏎`, a tab `→`, other control characters are their pictures (`␛`), invisible and direction characters are

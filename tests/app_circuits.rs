@@ -111,7 +111,7 @@ fn a_token_is_typed_chosen_and_left() {
     bench.shows("after \" keep\"");
     bench.keys("<Tab>");
     bench.shows("the strongest sources");
-    bench.keys("i<C-e>er<Enter>");
+    bench.keys("i<Space>keeper<Enter>");
     bench.shows("\" keeper\" as source");
     assert_eq!(
         asked(&bench).last().unwrap(),

@@ -134,6 +134,10 @@ fn the_command_compares_the_shipped_model_with_a_text() {
     assert_eq!(report["differences"].as_array().unwrap().len(), 3);
     assert!(json(&[one])["agreement"][0]["tokens"].as_u64() < row["tokens"].as_u64());
 
+    // As train takes it, lines are joined: no pair has a line break in it but between paragraphs.
+    let tidy = json(&[one, "--tidy"]);
+    assert!(tidy["agreement"][0]["tokens"].as_u64() < json(&[one])["agreement"][0]["tokens"].as_u64());
+
     // Other names in every stretch make more pairs, the same for the same seed.
     let invented = json(&[one, "--invent-names"]);
     assert_eq!(invented["settings"]["seed"], 0);

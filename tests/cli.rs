@@ -49,10 +49,22 @@ fn mistakes_are_one_line_and_exit_code_2() {
     assert!(complaint(&["circuits", "-q", "--what", "terms"]).contains("--prompt"));
     assert!(complaint(&["circuits", "-q", "--what", "copying", "--head", "2.0"]).contains("1.7"));
     assert!(complaint(&["circuits", "-q", "--what", "trigrams", "--ids", "5,6"]).contains("one token"));
+    assert!(complaint(&["timeline", "-q", "attn-2l@step7"]).contains("1900"));
+    assert!(complaint(&["rank", "-q", "bigram"]).contains("no layers"));
+    assert!(complaint(&["tour"]).contains("terminal"));
     assert!(complaint(&["trace", "--out", "f", "--ids", "1", "--prompt", "x"]).contains("--ids"));
     assert!(complaint(&["--device", "abacus", "rank"]).contains("cuda:N"));
     assert!(complaint(&["model", "rank"]).contains("after the command"));
     assert!(complaint(&["man", "cook"]).contains("doctor"));
+}
+
+#[test]
+fn a_token_is_looked_up_as_it_is_written() {
+    // The tokenizer puts a space before a first word; a token without one is found all the same.
+    let table = stdout(&["circuits", "-q", "attn-1l", "--what", "bigram", "--token", "ing", "--top", "2"]);
+    assert!(table.contains("\"ing\"") && !table.contains("\" ing\""), "{table}");
+    let table = stdout(&["circuits", "-q", "attn-1l", "--what", "bigram", "--token", "Doctor", "--top", "2"]);
+    assert!(table.contains("\" Doctor\""), "{table}");
 }
 
 #[test]

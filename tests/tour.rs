@@ -92,11 +92,17 @@ fn one_layer_names_the_doctor_of_its_text() {
 }
 
 #[test]
+fn the_previous_token_head_is_the_first_by_that_score() {
+    let screen = visit("the token before");
+    assert!(screen.contains("Heads · previous") && screen.contains("Pattern 0.3 · previous 0.8"), "{screen}");
+}
+
+#[test]
 fn one_layer_s_weights_are_shown() {
     let screen = visit("Copying is");
     assert!(screen.contains("16 eigenvalues of 0.0"), "{screen}");
     let screen = visit("Skip-trigrams");
-    assert!(screen.contains("\" she\" as source") && screen.contains("Bugs:"), "{screen}");
+    assert!(screen.contains("\" said\" as source") && screen.contains("Bugs:"), "{screen}");
 }
 
 #[test]
@@ -124,12 +130,15 @@ fn the_change_is_found_and_a_snapshot_before_it_does_nothing() {
     let screen = visit("The moment");
     assert!(screen.contains("the change: steps 1900 to 2100"), "{screen}");
     let screen = visit("Before the change");
-    assert!(screen.contains("attn-2l step 1800") && !screen.contains("▸\" G\""), "{screen}");
+    assert!(screen.contains("attn-2l step 1800") && !screen.contains("▸\" book\""), "{screen}");
     let mut live = start(120, 40);
     arrived(&mut live, 0);
     let (at, _) = stop("Before the change");
     live.keys(&".".repeat(at));
     arrived(&mut live, at);
-    live.keys(">");
-    live.until("the next snapshot", |screen| screen.contains("attn-2l step 1900"));
+    for step in [1900, 1950, 2000, 2050, 2100, 2150, 2200] {
+        live.keys(">");
+        live.until("the next snapshot", |screen| screen.contains(&format!("attn-2l step {step}")));
+    }
+    live.until("the answer", |screen| screen.contains("▸\" book\""));
 }

@@ -177,8 +177,8 @@ actions! {
     ScreenRank "ranking" [Global "2"] "Rank", "the table of all heads";
     ScreenCircuits "circuits" [Global "3"] "Circuits", "the screen of what the weights alone say";
     ScreenTraining "training" [Global "5"] "Training", "the screen of the training run that the model is a snapshot of";
-    TourNext "tour" [Global "."] "tour", "the next stop of the tour of the papers' models, or its first";
-    TourPrevious "tour-back" [Global ","] "tour back", "the stop before";
+    TourNext "next-stop" [Global "."] "next stop", "the next stop of the tour, while one is on";
+    TourPrevious "previous-stop" [Global ","] "previous stop", "the stop of the tour before";
     Palette "palette" [Global ": <C-p>"] "palette", "run any action or command by name";
     Help "help" [Global "? <F1>"] "help", "this help; / filters it";
     Back "back" [Global "<Esc>"] "back", "leave the top layer; never quits";

@@ -1,10 +1,13 @@
 //! Commands that are typed with an argument: `:head 5.3`, `:token 12`.
 
-use super::{App, Effect, Screen, THEMES, action::Action, circuits::View, ranking::Column, session::Change};
+use super::{
+    App, Effect, Screen, THEMES, action::Action, circuits::View, ranking::Column, session::Change,
+    tour::STOPS,
+};
 use crate::{analysis::score::Score, engine::protocol::PromptInput, head::Head};
 
 /// Name, argument and meaning of every command.
-pub(crate) const COMMANDS: [(&str, &str, &str); 9] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 10] = [
     ("open", "MODEL", "open another model: a path, a name of the hub or of a shipped one; the prompt stays"),
     ("head", "L.H", "show a head, such as 5.3"),
     ("token", "N", "query the token at a position"),
@@ -16,6 +19,11 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 9] = [
         "view",
         "NAME",
         "a view of the circuits: bigram, skip-trigrams, copying, positions, composition, corner, terms",
+    ),
+    (
+        "tour",
+        "STOP",
+        "walk through the papers' models, from the first stop or another; they take this one's place",
     ),
     ("theme", "NAME", "default-dark, default-light, high-contrast or mono"),
 ];
@@ -97,6 +105,13 @@ impl App {
                     format!("no column `{argument}`: {}", names.join(", "))
                 })?;
                 self.screen = Screen::Rank;
+            }
+            "tour" => {
+                let last = STOPS.len();
+                let stop = if argument.is_empty() { Some(1) } else { argument.parse().ok() };
+                let stop = stop.filter(|stop| (1..=last).contains(stop));
+                let stop = stop.ok_or_else(|| format!("no stop `{argument}`: they go from 1 to {last}"))?;
+                return Ok(self.visit(stop - 1));
             }
             "view" => {
                 let view = View::ALL.into_iter().find(|view| view.name().eq_ignore_ascii_case(argument));

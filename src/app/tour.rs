@@ -29,7 +29,7 @@ pub const STOPS: &[Stop] = &[
     },
     Stop {
         title: "One layer: it remembers",
-        text: "One layer of attention looks back and copies, but each head looks at tokens, not at what came before them. Asked who the second Doctor is, this model names one that it remembers from its text. Press i and write another name: it says the same. On repeated random tokens no head scores above chance, as the grid shows.",
+        text: "In the text of this model every Doctor had one name throughout. Asked who the second Doctor is, it says a name that it remembers, whatever the prompt says: press i and write another. Its one layer of attention looks back, but at tokens, not at what came before them. On repeats no head scores above chance.",
         model: "attn-1l",
         prompt: "Doctor Smith went to the store because Doctor",
         keys: "",
@@ -43,21 +43,21 @@ pub const STOPS: &[Stop] = &[
     },
     Stop {
         title: "Skip-trigrams, and their bug",
-        text: "What one layer can say is skip-trigrams: source ... destination -> out; here those whose source is \" she\" (i takes another). Where to look (QK) and what to copy (OV) are learnt apart, so a head that likes two pairs must like their crossing too: the bugs below the list.",
+        text: "What one layer can say is skip-trigrams, source ... destination -> out: here for the source \" said\" (i takes another). Where to look (QK) and what to copy (OV) are learnt apart, so a head that makes X say a and Y say b makes X say b and Y say a as well: the bugs below the list.",
         model: "attn-1l",
         prompt: "Doctor Smith went to the store because Doctor",
-        keys: ":head<Space>0.0<Enter>:view<Space>skip-trigrams<Enter>si<Space>she<Enter>",
+        keys: ":head<Space>0.2<Enter>:view<Space>skip-trigrams<Enter>si<Space>said<Enter>",
     },
     Stop {
         title: "Two layers: the token before",
-        text: "The second layer reads what the first has written. This head of layer 0 attends to the token before, whatever it is: the stripe beside the diagonal. It writes into each token which token preceded it. Alone it predicts nothing.",
+        text: "The second layer reads what the first has written. This head of layer 0 attends to the token before, whatever it is: the stripe beside the diagonal. It writes into each token which token came before it, for the heads of layer 1 to read. The grid shows how much each head does so.",
         model: "attn-2l",
         prompt: "Doctor Gigamuru went to the store because Doctor",
-        keys: ":head<Space>0.3<Enter>",
+        keys: ":head<Space>0.3<Enter>:score<Space>previous<Enter>",
     },
     Stop {
         title: "The induction head",
-        text: "Gigamuru is made up, and the model finds it all the same: this head looks for tokens that were preceded by \" Doctor\", finds the start of the name, and copies it. No memory of names is involved. Try i with a name of your own, and n to let it write.",
+        text: "Gigamuru is made up, and the model finds it all the same: this head looks for a token that \" Doctor\" came before, finds the start of the name, and copies it. i takes a name of your own; its text had names such as Belatono or Kibodule, and those work best. n lets it write.",
         model: "attn-2l",
         prompt: "Doctor Gigamuru went to the store because Doctor",
         keys: "",
@@ -78,16 +78,16 @@ pub const STOPS: &[Stop] = &[
     },
     Stop {
         title: "The moment it appears",
-        text: "The same model while it was trained. For a long time nothing happens; then, within a few hundred steps, the previous-token head and the induction heads form together, and the loss on what is repeated falls. The window is found by the program. The cursor keys step through the snapshots, Enter opens one.",
+        text: "The same model while it was trained. For a long time nothing happens; then, within two hundred steps, the previous-token head (s shows that score) and the induction heads form together, and the gain from a repeat rises with them. The program finds the window. ← steps through the snapshots, Enter opens one.",
         model: "attn-2l",
         prompt: "Doctor Gigamuru went to the store because Doctor",
         keys: "5",
     },
     Stop {
         title: "Before the change",
-        text: "A snapshot from before the change, with the same prompt and the head that will do induction. It does not find the name yet. > opens the next snapshot with prompt and head kept, < the one before: watch the pattern form.",
+        text: "Just before the change, and twelve words of which seven come again: which comes next? > opens the next snapshot with prompt and head kept, < the one before. Press > up to step 2200, watch the stripe form and \" book\" come up. Names in text it copies later, once it is shown text.",
         model: "attn-2l@step1800",
-        prompt: "Doctor Gigamuru went to the store because Doctor",
+        prompt: " letter sister table door party evening house book window morning mother friend letter sister table door party evening house",
         keys: ":head<Space>1.1<Enter>",
     },
     Stop {
@@ -128,13 +128,15 @@ impl Tour {
 }
 
 impl App {
-    /// Goes `by` stops on, or to the first where no tour is on.
+    /// Goes `by` stops on, while a tour is on.
     pub(crate) fn go_on_tour(&mut self, by: isize) -> Vec<Effect> {
-        let to = match self.tour {
-            None => Some(0),
-            Some(tour) => tour.at.checked_add_signed(by).filter(|&to| to < STOPS.len()),
+        let Some(tour) = self.tour else {
+            self.say(
+                "no tour is on: `:tour` walks through the papers' models, in the place of this one".into(),
+            );
+            return Vec::new();
         };
-        let Some(to) = to else {
+        let Some(to) = tour.at.checked_add_signed(by).filter(|&to| to < STOPS.len()) else {
             self.say(
                 if by < 0 { "this is the first stop" } else { "this was the last stop: Esc leaves the tour" }
                     .into(),
@@ -145,7 +147,7 @@ impl App {
     }
 
     /// Opens the model of a stop where it is another, and runs its prompt; the rest follows when that is done.
-    fn visit(&mut self, at: usize) -> Vec<Effect> {
+    pub(crate) fn visit(&mut self, at: usize) -> Vec<Effect> {
         let tour = Tour::at(at);
         let stop = tour.stop();
         self.tour = Some(tour);

@@ -33,7 +33,9 @@ pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
     let mut named = Vec::new();
     for argument in arguments {
         let path = Path::new(argument);
-        let found = match embedded::run(argument) {
+        // A snapshot that is named by its step is one, not its run.
+        let whole = embedded::run(argument).filter(|_| !argument.contains('@'));
+        let found = match whole {
             Some(run) => run.snapshots,
             None if path.is_dir() => inside(path)?,
             None => Vec::new(),
@@ -42,6 +44,9 @@ pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
             bail!("{argument} holds no model and no snapshots (folders named step* or checkpoint-*)");
         }
         if found.is_empty() {
+            if embedded::has(argument) {
+                embedded::open(argument)?;
+            }
             named.push((argument.clone(), step_of(argument)));
         }
         named.extend(found.into_iter().map(|snapshot| (snapshot.model, Some(snapshot.step))));

@@ -38,6 +38,9 @@ pub struct CircuitsArgs {
         conflicts_with_all = ["token", "ids", "prompt", "head"]
     )]
     pub text: Option<Vec<PathBuf>>,
+    /// Take the text as `train` does: the lines of a paragraph joined, every twentieth stretch left out
+    #[arg(long, requires = "text")]
+    pub tidy: bool,
     /// Take the text as `train --invent-names` does on one reading: tidied, every twentieth stretch left out, and names
     /// made up with --seed, often (which a run does anew on every reading) or once
     #[arg(

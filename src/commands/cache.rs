@@ -23,7 +23,7 @@ pub fn run(args: &CacheArgs, common: &Common) -> Result<()> {
     match &args.command {
         None | Some(CacheCommand::List) => {
             for warning in &inventory.warnings {
-                eprintln!("broken: {}; removing its model mends that", line(warning));
+                super::note(&format!("broken: {}; removing its model mends that", line(warning)));
             }
             super::print(&match args.format {
                 ListFormat::Table => table(&inventory, &settings),
@@ -116,7 +116,7 @@ fn remove(removals: &[Removal<'_>], yes: bool, quiet: bool) -> Result<()> {
         match ask(&format!("remove {what}?"))? {
             Some(true) => {}
             Some(false) => {
-                eprintln!("nothing was removed");
+                super::note("nothing was removed");
                 return Ok(());
             }
             None => bail!("{what} would be removed: say so with --yes, for nobody can be asked here"),
@@ -125,7 +125,7 @@ fn remove(removals: &[Removal<'_>], yes: bool, quiet: bool) -> Result<()> {
     for removal in removals {
         removal.carry_out()?;
         if !quiet {
-            eprintln!("removed {}", line(&removal.describe()));
+            super::note(&format!("removed {}", line(&removal.describe())));
         }
     }
     Ok(())

@@ -22,6 +22,11 @@ pub mod show;
 pub mod timeline;
 pub mod trace;
 
+/// Writes a line to standard error. Nobody may be there to read it, which is no error.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Writes data to standard output. A reader that has seen enough (`| head`) is no error.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();

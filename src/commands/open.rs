@@ -23,7 +23,7 @@ pub fn model(model: Option<&String>, common: &Common) -> Result<Model> {
     watcher.clear();
     let model = model?;
     if !common.quiet {
-        eprintln!("{}: {}", model.info.source.escape_debug(), model.need);
+        super::note(&format!("{}: {}", model.info.source.escape_debug(), model.need));
     }
     Ok(model)
 }

@@ -146,7 +146,7 @@ impl Display {
     /// Prints a line above the bars.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.bars.suspend(|| eprintln!("{}", text::line(text)));
+            self.bars.suspend(|| super::note(&text::line(text)));
         }
     }
 

@@ -30,10 +30,10 @@ pub fn run(args: &TimelineArgs, common: &Common) -> Result<()> {
     let mut points = Points::default();
     for (at, snapshot) in snapshots.iter().enumerate() {
         if !common.quiet {
-            eprintln!("{} of {}: step {}", at + 1, snapshots.len(), snapshot.step);
+            super::note(&format!("{} of {}: step {}", at + 1, snapshots.len(), snapshot.step));
         }
         if let Err(error) = points.measure(snapshot, args, text.as_deref(), common) {
-            eprintln!("left out: step {}: {}", snapshot.step, line(&format!("{error:#}")));
+            super::note(&format!("left out: step {}: {}", snapshot.step, line(&format!("{error:#}"))));
         }
     }
     let Points { mut measured, last, windows } = points;
@@ -41,7 +41,7 @@ pub fn run(args: &TimelineArgs, common: &Common) -> Result<()> {
         bail!("none of the {} snapshots could be read: see above", snapshots.len());
     };
     for trouble in add_log(&mut measured, &args.checkpoints) {
-        eprintln!("{}", line(&trouble));
+        super::note(&line(&trouble));
     }
     let text = args.text.as_deref().zip(windows);
     let text = text.map(|(file, (windows, tokens))| Text { file, windows, tokens });
@@ -58,8 +58,12 @@ fn read(file: &Path, windows: usize) -> Result<String> {
     if windows == 0 {
         bail!("--windows 0 measures nothing: use 1 or more");
     }
-    fs::read_to_string(file)
-        .with_context(|| format!("--text {} cannot be read as UTF-8 text", file.display()))
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("--text {} cannot be read as UTF-8 text", file.display()))?;
+    if text.trim().is_empty() {
+        bail!("--text {} is empty: give a file with text in it", file.display());
+    }
+    Ok(text)
 }
 
 /// Puts what the runs have logged beside what was measured at the same step; returns what could not be read.

@@ -114,7 +114,7 @@ impl Model {
         if self.info.layers == 0 {
             bail!(
                 "{}: the model has no layers and so no heads to look at; `attnscope circuits` prints its bigram table",
-                self.info.source
+                self.info.name
             );
         }
         Ok(())
@@ -163,11 +163,18 @@ impl Model {
         Ok(ids)
     }
 
-    /// The one token that an input is; no BOS goes before it.
+    /// The one token that an input is: that which stands for exactly this text, else what the tokenizer makes of it. No BOS
+    /// goes before it.
     ///
     /// # Errors
     /// Those of [`Self::encode`], and when it is several tokens.
     pub fn single(&self, input: &PromptInput) -> Result<u32> {
+        if let (PromptInput::Text(text), Ok(tokenizer)) = (input, &self.tokenizer) {
+            let exact = |id: &u32| tokenizer.is_ordinary(*id) && tokenizer.piece(*id) == text.as_bytes();
+            if let Some(id) = (0..self.info.vocabulary as u32).find(exact) {
+                return Ok(id);
+            }
+        }
         let ids = self.encode(input, Bos::Off)?;
         if let [id] = ids[..] {
             return Ok(id);

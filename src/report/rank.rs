@@ -12,7 +12,7 @@ use crate::{
     },
     engine::protocol::ModelInfo,
     head::Head,
-    text::line,
+    text::{count, line},
 };
 
 /// How the benchmark was run, everything settled: what a rerun needs.
@@ -116,11 +116,11 @@ impl<'a> Ranking<'a> {
 /// The first line of a table: which model it is about.
 pub(super) fn heading(model: &ModelInfo) -> String {
     format!(
-        "{} ({}) · {} layers x {} heads · {} {}\n",
+        "{} ({}) · {} x {} · {} {}\n",
         line(&model.name),
         line(&model.source),
-        model.layers,
-        model.heads,
+        count(model.layers, "layer"),
+        count(model.heads, "head"),
         model.device,
         model.dtype
     )

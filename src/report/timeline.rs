@@ -18,7 +18,7 @@ use crate::{
     checkpoint::run::{Entry, IclEntry},
     engine::protocol::ModelInfo,
     head::Head,
-    text::line,
+    text::{count, line},
 };
 
 /// Heads that the table shows.
@@ -79,11 +79,11 @@ impl Timeline<'_> {
     pub fn table(&self) -> String {
         let Self { model, settings, points, .. } = self;
         let mut out = format!(
-            "{} · {} layers x {} heads · {} snapshots · {}\n",
+            "{} · {} x {} · {} · {}\n",
             line(&model.name),
-            model.layers,
-            model.heads,
-            points.len(),
+            count(model.layers, "layer"),
+            count(model.heads, "head"),
+            count(points.len(), "snapshot"),
             model.device
         );
         let _ = write!(out, "{settings}; losses in nats per token");

@@ -12,7 +12,6 @@ use super::{
     tokens::Shaded,
 };
 use crate::{
-    analysis::score::Score,
     app::{App, label::quoted, session::Answer},
     engine::protocol::{HeadView, ModelInfo, PatternMap, Pool},
 };
@@ -85,10 +84,11 @@ fn title(app: &App, info: &ModelInfo) -> String {
     if app.session.ablated.contains(&look.head) {
         title += " · ablated";
     }
+    let score = app.explore.score;
     if let (Some(scores), Some((place, of))) =
-        (app.ranking.get(info, look.head), app.ranking.place(info, look.head, Score::Induction))
+        (app.ranking.get(info, look.head), app.ranking.place(info, look.head, score))
     {
-        title += &format!(" · induction {:.2}, rank {place} of {of}", scores.get(Score::Induction));
+        title += &format!(" · {} {:.2}, rank {place} of {of}", score.name(), scores.get(score));
     }
     if info.kv_heads < info.heads {
         title += &format!(" · KV head {}", look.head.head * info.kv_heads / info.heads.max(1));

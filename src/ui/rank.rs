@@ -29,8 +29,11 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     let rows = usize::from(inner.height).saturating_sub(1);
     let order = ranking.order(info, ranking.sort, ranking.reverse);
     if order.is_empty() {
-        let line =
-            if ranking.is_running() { "measuring the first sequence" } else { "not ranked yet: r starts it" };
+        let line = match ranking.is_running() {
+            true => "measuring the first sequence",
+            false if info.layers == 0 => "a model without layers has no heads to rank",
+            false => "not ranked yet: r starts it",
+        };
         canvas.text(inner, 1, 1, line, Part::Dim);
     }
     let columns = columns(ranking.sort, usize::from(inner.width));

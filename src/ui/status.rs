@@ -14,7 +14,7 @@ use crate::{
         ranking::Stage as RankStage,
     },
     engine::protocol::{ModelInfo, Progress},
-    text::clean,
+    text::{clean, count},
 };
 
 /// The screens and their keys.
@@ -70,7 +70,15 @@ fn describe(app: &App, info: &ModelInfo, with_source: bool) -> String {
     let [name, source, device, dtype] =
         [&name, &info.source, &info.device, &info.dtype].map(|text| clean(text.as_bytes()));
     let source = if with_source { format!(" ({source})") } else { String::new() };
-    format!("{name}{source} · {} layers x {} heads · {device} {dtype}", info.layers, info.heads)
+    format!("{name}{source} · {} · {device} {dtype}", shape(info))
+}
+
+/// Its layers and heads.
+fn shape(info: &ModelInfo) -> String {
+    match info.layers {
+        0 => "no layers".to_owned(),
+        layers => format!("{} x {}", count(layers, "layer"), count(info.heads, "head")),
+    }
 }
 
 /// What the engine is at, in brackets.

@@ -294,11 +294,7 @@ impl App {
                 if !matches!(circuits.view, View::Bigram | View::Trigrams) {
                     circuits.view = View::Bigram;
                 }
-                let text = match &circuits.typed {
-                    Some(PromptInput::Text(text)) => text.clone(),
-                    _ => String::new(),
-                };
-                self.overlays.push(Overlay::Token(Editor::new(text)));
+                self.overlays.push(Overlay::Token(Editor::new(String::new())));
             }
             (Action::SwitchCircuits, View::Trigrams) => {
                 let next = circuits.role.map_or(0, |role| role as usize + 1);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::Work;
+use super::{super::note, Work};
 use crate::{
     analysis::circuits::corpus::{self, Pairs},
     report::circuits::{Cell, List},
@@ -26,7 +26,7 @@ impl Work<'_> {
             bail!("the text of --text has {} tokens, and a pair takes two: give more text", ids.len());
         }
         if ids.len() < SHORT && !self.quiet {
-            eprintln!("the text has only {} tokens: what its bigrams say is mostly chance", ids.len());
+            note(&format!("the text has only {} tokens: what its bigrams say is mostly chance", ids.len()));
         }
         let pairs = Pairs::count(&ids);
         let table = self.shown("bigrams", |control| {
@@ -90,13 +90,18 @@ impl Work<'_> {
         ])
     }
 
-    /// The texts of the files: each as it is, or as `train --invent-names` writes them.
+    /// The texts of the files: each as it is, or as `train` takes them.
     fn texts(&self, files: &[PathBuf]) -> Result<Vec<String>> {
-        if let Some(how) = self.args.invent_names {
-            let mut rng = ChaCha8Rng::seed_from_u64(self.args.seed);
-            return Ok(Corpus::read(files)?.inventing(how, self.args.seed).training(&mut rng));
+        let how = self.args.invent_names;
+        if how.is_none() && !self.args.tidy {
+            return files.iter().map(|file| read_text(file)).collect();
         }
-        files.iter().map(|file| read_text(file)).collect()
+        let corpus = Corpus::read(files)?;
+        let corpus = match how {
+            Some(how) => corpus.inventing(how, self.args.seed),
+            None => corpus,
+        };
+        Ok(corpus.training(&mut ChaCha8Rng::seed_from_u64(self.args.seed)))
     }
 
     /// The tokens of texts in a row, with no BOS.
