@@ -205,10 +205,23 @@ pub struct TimelineArgs {
     pub windows: usize,
     /// How to print it
     #[arg(long, default_value = "table")]
-    pub format: RankFormat,
+    pub format: TimelineFormat,
     /// How heads are measured.
     #[command(flatten)]
     pub benchmark: BenchmarkArgs,
+}
+
+/// How a timeline is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimelineFormat {
+    /// Aligned columns, for reading.
+    Table,
+    /// One JSON object.
+    Json,
+    /// Comma-separated values with a heading.
+    Csv,
+    /// A picture of the curves.
+    Svg,
 }
 
 /// How a ranking is printed.

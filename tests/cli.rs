@@ -59,6 +59,16 @@ fn mistakes_are_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn a_timeline_is_drawn() {
+    let picture = stdout(&["timeline", "attn-2l", "-q", "--format", "svg"]);
+    assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"));
+    // Four heads, the best previous-token score, and three losses; the window in the title and in both panels.
+    assert_eq!(picture.matches("<polyline").count(), 8, "{picture}");
+    assert_eq!(picture.matches("the change: steps 1900 to 2100").count(), 4, "{picture}");
+    assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+}
+
+#[test]
 fn a_token_is_looked_up_as_it_is_written() {
     // The tokenizer puts a space before a first word; a token without one is found all the same.
     let table = stdout(&["circuits", "-q", "attn-1l", "--what", "bigram", "--token", "ing", "--top", "2"]);

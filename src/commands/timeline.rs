@@ -11,7 +11,7 @@ use crate::{
         timeline::Point,
     },
     checkpoint::run::{self, Run, Snapshot},
-    cli::{Common, RankFormat, TimelineArgs},
+    cli::{Common, TimelineArgs, TimelineFormat},
     engine::{open::Model, protocol::ModelInfo},
     memory,
     model::decoder::Control,
@@ -47,9 +47,10 @@ pub fn run(args: &TimelineArgs, common: &Common) -> Result<()> {
     let text = text.map(|(file, (windows, tokens))| Text { file, windows, tokens });
     let timeline = Timeline { model, settings, text, points: &measured };
     super::print(&match args.format {
-        RankFormat::Table => timeline.table(),
-        RankFormat::Json => timeline.json()?,
-        RankFormat::Csv => timeline.csv(),
+        TimelineFormat::Table => timeline.table(),
+        TimelineFormat::Json => timeline.json()?,
+        TimelineFormat::Csv => timeline.csv(),
+        TimelineFormat::Svg => timeline.svg(),
     })
 }
 

@@ -1,4 +1,6 @@
-//! A run's timeline, as a table for reading, as JSON and as CSV.
+//! A run's timeline, as a table for reading, as JSON, as CSV and as a picture.
+
+mod figure;
 
 use std::{fmt::Write, path::Path};
 

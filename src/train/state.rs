@@ -235,7 +235,7 @@ fn compare(out: &Path, stored: &Map<String, Value>, given: &Map<String, Value>) 
     };
     bail!(
         "{} holds a run that began with {began}, not {now}: give the settings of that run to go on with it, or give \
-         --out another folder",
+         --out another folder (and --from a snapshot of this one to begin with its weights)",
         out.display()
     );
 }
