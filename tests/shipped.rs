@@ -171,10 +171,11 @@ fn without_the_previous_token_head_the_names_are_gone() {
     let (_, whole) = names(&model, &BTreeSet::new());
     let (right, left) = names(&model, &BTreeSet::from([previous]));
     assert!(right <= 2 && left < whole / 2.0, "{right} of 10, mean probability {whole} -> {left}");
-    // Any other head of the layer does little.
-    let other = Head::new(0, (previous.head + 1) % model.info.heads);
-    let (right, _) = names(&model, &BTreeSet::from([other]));
-    assert!(right >= 8, "without {other}: {right} of 10");
+    // No other head of the layer matters as much, and most of them matter little.
+    let others = (0..model.info.heads).map(|head| Head::new(0, head)).filter(|&head| head != previous);
+    let others: Vec<usize> = others.map(|head| names(&model, &BTreeSet::from([head])).0).collect();
+    assert!(others.iter().all(|&other| other > right), "{right} without {previous}, else {others:?}");
+    assert!(others.iter().filter(|&&other| other >= 8).count() >= 5, "{others:?}");
     // And so are they without the heads that look for what the previous-token head wrote.
     let induction: BTreeSet<Head> = (0..model.info.heads)
         .map(|head| Head::new(1, head))
