@@ -10,15 +10,26 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use candle_core::quantized::{GgmlDType, k_quants};
-use half::{bf16, f16};
+use candle_core::quantized::GgmlDType;
 use memmap2::Mmap;
 
 use super::kernels;
 
-/// What data parallelism and `torch.compile` put before the names of all tensors, in an order that takes off both,
-/// whichever of them came first.
-const WRAPPERS: [&str; 3] = ["module.", "_orig_mod.", "module."];
+mod kind;
+mod scales;
+
+pub use self::kind::WeightType;
+use self::scales::Scales;
+
+/// What `torch.compile`, FSDP and activation checkpointing put into the names of tensors, before those of any module that
+/// they wrap.
+const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
+/// What data parallelism puts before the names of all tensors.
+const PARALLEL: &str = "module.";
+/// What a module of Lightning calls the model in it, before the names of all tensors.
+const LIGHTNING: &str = "model.";
+/// How names begin in the models that are wrapped so; `model.` alone is how those of most models begin.
+const MODELS: [&str; 4] = ["model.", "transformer.", "gpt_neox.", "lm_head."];
 
 /// Where the bytes of tensors are kept.
 pub enum Backing {
@@ -51,119 +62,6 @@ impl Backing {
     }
 }
 
-/// The type of the numbers in a stored tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightType {
-    /// IEEE double.
-    F64,
-    /// IEEE single.
-    F32,
-    /// IEEE half.
-    F16,
-    /// Brain float.
-    BF16,
-    /// Blocks of quantised numbers with their scales, as GGUF has them.
-    Block(GgmlDType),
-}
-
-impl WeightType {
-    /// The name that reports show: `bf16`, `Q4_K`.
-    pub fn name(self) -> String {
-        match self {
-            Self::F64 => "f64".into(),
-            Self::F32 => "f32".into(),
-            Self::F16 => "f16".into(),
-            Self::BF16 => "bf16".into(),
-            // The library writes `Q4_1` but `Q4K`.
-            Self::Block(block) => match format!("{block:?}") {
-                name if name.starts_with('Q') && name.ends_with('K') => {
-                    format!("{}_K", &name[..name.len() - 1])
-                }
-                name => name,
-            },
-        }
-    }
-
-    /// Numbers in a block; 1 for plain types.
-    pub fn block_len(self) -> usize {
-        match self {
-            Self::Block(block) => block.block_size(),
-            _ => 1,
-        }
-    }
-
-    /// Bytes of a block.
-    pub fn block_bytes(self) -> usize {
-        match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::Block(block) => block.type_size(),
-        }
-    }
-
-    /// Bytes of `count` numbers.
-    pub fn bytes(self, count: usize) -> usize {
-        count / self.block_len() * self.block_bytes()
-    }
-
-    /// Writes the numbers in `bytes` to `out` as f32, exactly for every type no wider than f32.
-    ///
-    /// `bytes` holds whole blocks, `out.len()` numbers of them.
-    pub fn widen(self, bytes: &[u8], out: &mut [f32]) {
-        debug_assert_eq!(bytes.len(), self.bytes(out.len()));
-        match self {
-            Self::F32 => kernels::widen(bytes, out, f32::from_le_bytes),
-            Self::F64 => kernels::widen(bytes, out, |number| f64::from_le_bytes(number) as f32),
-            Self::F16 => kernels::widen_f16(bytes, out),
-            Self::BF16 => kernels::widen(bytes, out, |number| bf16::from_le_bytes(number).to_f32()),
-            Self::Block(block) => widen_blocks(block, bytes, out),
-        }
-    }
-
-    /// Rounds f32 numbers to this type; only for the plain types that `--dtype` names.
-    pub fn narrow(self, numbers: &[f32]) -> Option<Vec<u8>> {
-        Some(match self {
-            Self::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-            Self::F16 => numbers.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()).collect(),
-            Self::BF16 => numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()).collect(),
-            Self::F64 | Self::Block(_) => return None,
-        })
-    }
-}
-
-fn widen_blocks(block: GgmlDType, bytes: &[u8], out: &mut [f32]) {
-    /// Reads `bytes` as blocks of `B`; in the rare file where they are not aligned, through a copy.
-    fn blocks<B: k_quants::GgmlType>(bytes: &[u8], out: &mut [f32]) {
-        // SAFETY: the block types are `repr(C)` structures of integers and half floats, for which any bytes are valid.
-        let (before, whole, after) = unsafe { bytes.align_to::<B>() };
-        if before.is_empty() && after.is_empty() {
-            return B::to_float(whole, out);
-        }
-        let mut copy = vec![B::zeros(); bytes.len() / size_of::<B>()];
-        // SAFETY: `copy` holds at least `bytes.len()` bytes of such structures, and the two do not overlap.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy.as_mut_ptr().cast(), bytes.len()) };
-        B::to_float(&copy, out);
-    }
-    match block {
-        GgmlDType::F32 => WeightType::F32.widen(bytes, out),
-        GgmlDType::F16 => WeightType::F16.widen(bytes, out),
-        GgmlDType::BF16 => WeightType::BF16.widen(bytes, out),
-        GgmlDType::Q4_0 => blocks::<k_quants::BlockQ4_0>(bytes, out),
-        GgmlDType::Q4_1 => blocks::<k_quants::BlockQ4_1>(bytes, out),
-        GgmlDType::Q5_0 => blocks::<k_quants::BlockQ5_0>(bytes, out),
-        GgmlDType::Q5_1 => blocks::<k_quants::BlockQ5_1>(bytes, out),
-        GgmlDType::Q8_0 => blocks::<k_quants::BlockQ8_0>(bytes, out),
-        GgmlDType::Q8_1 => blocks::<k_quants::BlockQ8_1>(bytes, out),
-        GgmlDType::Q2K => blocks::<k_quants::BlockQ2K>(bytes, out),
-        GgmlDType::Q3K => blocks::<k_quants::BlockQ3K>(bytes, out),
-        GgmlDType::Q4K => blocks::<k_quants::BlockQ4K>(bytes, out),
-        GgmlDType::Q5K => blocks::<k_quants::BlockQ5K>(bytes, out),
-        GgmlDType::Q6K => blocks::<k_quants::BlockQ6K>(bytes, out),
-        GgmlDType::Q8K => blocks::<k_quants::BlockQ8K>(bytes, out),
-    }
-}
-
 /// A tensor as stored: row-major, its last dimension contiguous.
 #[derive(Clone)]
 pub struct StoredTensor {
@@ -175,6 +73,7 @@ pub struct StoredTensor {
     pub shape: Vec<usize>,
     backing: Arc<Backing>,
     range: Range<usize>,
+    scales: Option<Scales>,
 }
 
 impl StoredTensor {
@@ -199,7 +98,7 @@ impl StoredTensor {
         }
         match count {
             Some(count) if kind.bytes(count) == range.len() && range.end <= backing.bytes().len() => {
-                Ok(Self { name, kind, shape, backing, range })
+                Ok(Self { name, kind, shape, backing, range, scales: None })
             }
             _ => bail!(
                 "tensor `{name}` of shape {shape:?} does not fit in its file; it is damaged: fetch it again"
@@ -213,7 +112,34 @@ impl StoredTensor {
         Self::new(name, kind, shape, Arc::new(Backing::Owned(bytes)), range)
     }
 
-    /// Its bytes.
+    /// The tensor with `factors`, `[..., tiles down, tiles across]`, that its numbers are multiplied by whenever they are
+    /// read as f32: those of each tile of `tile` rows and columns by one.
+    ///
+    /// # Errors
+    /// When the factors are not as many as its tiles.
+    pub fn scaled(self, factors: Self, tile: [usize; 2]) -> Result<Self> {
+        let scales = Scales::new(factors, tile, &self.shape)
+            .with_context(|| format!("tensor `{}`", self.name.escape_debug()))?;
+        Ok(Self { scales: Some(scales), ..self })
+    }
+
+    /// Tensor `index` of a stack: `[count, ...]` to `[...]`, in the same memory.
+    ///
+    /// # Errors
+    /// When the stack has no such part, or the tensor is no stack but a row of numbers or a single scaled matrix.
+    pub fn part(&self, index: usize) -> Result<Self> {
+        let name = format!("{}[{index}]", self.name);
+        let shape = match self.shape.as_slice() {
+            [count, shape @ ..] if index < *count && !shape.is_empty() => shape.to_vec(),
+            shape => bail!("no tensor `{}` in a tensor of shape {shape:?}", name.escape_debug()),
+        };
+        let bytes = self.range.len() / self.shape[0];
+        let start = self.range.start + index * bytes;
+        let part = Self::new(name, self.kind, shape, self.backing.clone(), start..start + bytes)?;
+        Ok(Self { scales: self.scales.as_ref().map(|scales| scales.part(index)).transpose()?, ..part })
+    }
+
+    /// Its bytes, without those of its scales.
     pub fn bytes(&self) -> &[u8] {
         &self.backing.bytes()[self.range.clone()]
     }
@@ -227,6 +153,7 @@ impl StoredTensor {
     pub fn as_f32(&self) -> Option<&[f32]> {
         if !matches!(self.kind, WeightType::F32 | WeightType::Block(GgmlDType::F32))
             || cfg!(target_endian = "big")
+            || self.scales.is_some()
         {
             return None;
         }
@@ -239,6 +166,9 @@ impl StoredTensor {
     pub fn widen_from(&self, start: usize, out: &mut [f32]) {
         let first = self.kind.bytes(start);
         self.kind.widen(&self.bytes()[first..first + self.kind.bytes(out.len())], out);
+        if let (Some(scales), [.., rows, columns]) = (&self.scales, self.shape.as_slice()) {
+            scales.apply([*rows, *columns], start, out);
+        }
     }
 
     /// All its numbers as f32.
@@ -275,16 +205,32 @@ impl Weights {
         })
     }
 
-    /// Takes from the names what wrappers put before all of them.
+    /// Takes from the names what wrappers put into them.
     pub fn unwrap_names(&mut self) {
-        for prefix in WRAPPERS {
-            if self.tensors.keys().all(|name| name.starts_with(prefix)) {
-                for (_, mut tensor) in take(&mut self.tensors) {
-                    tensor.name.drain(..prefix.len());
-                    self.insert(tensor);
-                }
-            }
+        self.rename(|name| WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| without(&name, wrapper)));
+        let all = |weights: &Self, prefix| weights.tensors.keys().all(|name| name.starts_with(prefix));
+        while !self.tensors.is_empty() && all(self, PARALLEL) {
+            self.rename(|name| name[PARALLEL.len()..].to_owned());
         }
+        let inner = |name: &String| {
+            let rest = name.strip_prefix(LIGHTNING).unwrap_or_default();
+            MODELS.iter().any(|model| rest.starts_with(model))
+        };
+        if all(self, LIGHTNING) && self.tensors.keys().any(inner) {
+            self.rename(|name| name[LIGHTNING.len()..].to_owned());
+        }
+    }
+
+    fn rename(&mut self, name: impl Fn(&str) -> String) {
+        for (_, mut tensor) in take(&mut self.tensors) {
+            tensor.name = name(&tensor.name);
+            self.insert(tensor);
+        }
+    }
+
+    /// Takes out the tensor of that name.
+    pub fn remove(&mut self, name: &str) -> Option<StoredTensor> {
+        self.tensors.remove(name)
     }
 
     /// Whether there is a tensor of that name.
@@ -312,7 +258,8 @@ impl Weights {
 
     /// Bytes of all tensors as stored.
     pub fn bytes(&self) -> u64 {
-        self.distinct().map(|tensor| tensor.bytes().len() as u64).sum()
+        let scales = |tensor: &StoredTensor| tensor.scales.as_ref().map_or(0, Scales::bytes);
+        self.distinct().map(|tensor| (tensor.bytes().len() + scales(tensor)) as u64).sum()
     }
 
     /// Number of parameters.
@@ -333,32 +280,14 @@ impl Weights {
     }
 }
 
+/// A dotted name without the parts that are `part`, which ends in a dot.
+fn without(name: &str, part: &str) -> String {
+    name.split_inclusive('.').filter(|piece| *piece != part).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_types_are_the_common_ones() {
-        assert_eq!(WeightType::Block(GgmlDType::Q4_1).name(), "Q4_1");
-        assert_eq!(WeightType::Block(GgmlDType::Q6K).name(), "Q6_K");
-        assert_eq!(WeightType::Block(GgmlDType::BF16).name(), "BF16");
-        assert_eq!(WeightType::BF16.name(), "bf16");
-    }
-
-    #[test]
-    fn half_types_widen_exactly() {
-        let numbers = [0.0f32, -1.5, 3.140_625, 65504.0, 6.0e-8, -0.0];
-        for kind in [WeightType::F16, WeightType::BF16] {
-            let bytes = kind.narrow(&numbers).unwrap();
-            let mut out = [0.0; 6];
-            kind.widen(&bytes, &mut out);
-            let expected = numbers.map(|number| match kind {
-                WeightType::F16 => f16::from_f32(number).to_f32(),
-                _ => bf16::from_f32(number).to_f32(),
-            });
-            assert_eq!(out, expected);
-        }
-    }
 
     #[test]
     fn a_missing_tensor_is_answered_with_the_nearest() {
@@ -375,5 +304,84 @@ mod tests {
         assert!(StoredTensor::owned("x".into(), WeightType::F32, vec![3], vec![0; 8]).is_err());
         let huge = vec![usize::MAX, 2];
         assert!(StoredTensor::owned("x".into(), WeightType::F32, huge, vec![0; 8]).is_err());
+    }
+
+    fn numbers(count: usize) -> Vec<f32> {
+        (0..count).map(|number| number as f32).collect()
+    }
+
+    #[test]
+    fn parts_of_a_stack_lie_where_it_lies() {
+        let stack =
+            |kind: WeightType, bytes| StoredTensor::owned("x".into(), kind, vec![3, 2, 32], bytes).unwrap();
+        let plain = stack(WeightType::F32, WeightType::F32.narrow(&numbers(192)).unwrap());
+        let bytes = (0..6 * 34).map(|byte| byte as u8 & 0x3f).collect();
+        for stack in [plain, stack(WeightType::Block(GgmlDType::Q8_0), bytes)] {
+            let whole = stack.to_f32();
+            for index in 0..3 {
+                let part = stack.part(index).unwrap();
+                assert_eq!((part.name.as_str(), &part.shape[..]), (&*format!("x[{index}]"), &[2, 32][..]));
+                assert_eq!(part.to_f32(), whole[index * 64..][..64]);
+                assert!(stack.bytes().as_ptr_range().contains(&part.bytes().as_ptr()), "it is no copy");
+            }
+            assert_eq!(stack.part(1).unwrap().part(1).unwrap().to_f32(), whole[96..128]);
+            for none in [stack.part(3), stack.part(0).unwrap().part(0).unwrap().part(0)] {
+                assert!(none.err().unwrap().to_string().contains("no tensor `x["));
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_multiplied_by_the_scale_of_their_tile() {
+        let shape = [2, 3, 5];
+        let factors = WeightType::F32.narrow(&numbers(12)).unwrap();
+        let factors = StoredTensor::owned("s".into(), WeightType::F32, vec![2, 2, 3], factors).unwrap();
+        let tensor = |shape: &[usize]| {
+            let ones = WeightType::F32.narrow(&vec![1.0; shape.iter().product()]).unwrap();
+            StoredTensor::owned("x".into(), WeightType::F32, shape.to_vec(), ones).unwrap()
+        };
+        let scaled = tensor(&shape).scaled(factors.clone(), [2, 2]).unwrap();
+        let expected: Vec<f32> =
+            (0..30).map(|at| (at / 15 * 6 + at % 15 / 5 / 2 * 3 + at % 5 / 2) as f32).collect();
+        assert_eq!(scaled.to_f32(), expected);
+        assert_eq!(scaled.as_f32(), None);
+        assert_eq!(scaled.part(1).unwrap().to_f32(), expected[15..]);
+        assert!(scaled.part(1).unwrap().part(0).is_err(), "a row has no tiles");
+        for start in 0..30 {
+            let mut rest = vec![0.0; 30 - start];
+            scaled.widen_from(start, &mut rest);
+            assert_eq!(rest, expected[start..]);
+        }
+        for (tile, shape) in [([2, 2], [2, 3, 7]), ([0, 2], shape), ([2, 3], shape), ([2, 2], [1, 3, 5])] {
+            assert!(tensor(&shape).scaled(factors.clone(), tile).is_err());
+        }
+    }
+
+    #[test]
+    fn what_wrappers_put_into_names_is_taken_off() {
+        let unwrapped = |names: &[&str]| {
+            let mut weights = Weights::default();
+            for name in names {
+                weights.insert(
+                    StoredTensor::owned((*name).into(), WeightType::F32, vec![1], vec![0; 4]).unwrap(),
+                );
+            }
+            weights.unwrap_names();
+            Vec::from_iter(weights.iter().map(|tensor| tensor.name.clone()))
+        };
+        for wrapped in [
+            ["module._orig_mod.h.0.w", "module._orig_mod.wte"],
+            ["_orig_mod.module.h.0.w", "_orig_mod.module.wte"],
+            ["_fsdp_wrapped_module.h.0._checkpoint_wrapped_module.w", "_fsdp_wrapped_module.wte"],
+            ["h._orig_mod.0._fsdp_wrapped_module._orig_mod.w", "wte"],
+        ] {
+            assert_eq!(unwrapped(&wrapped), ["h.0.w", "wte"]);
+        }
+        assert_eq!(unwrapped(&["model.lm_head.w", "model.model.w"]), ["lm_head.w", "model.w"]);
+        for names in
+            [["model.layers.0.w", "model.norm.w"], ["module.w", "other.w"], ["lm_head.w", "model.model.w"]]
+        {
+            assert_eq!(unwrapped(&names), names);
+        }
     }
 }
