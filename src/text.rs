@@ -73,6 +73,11 @@ pub fn time_left(time: Duration) -> String {
     }
 }
 
+/// The one of `known` that is most like `name`.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
+}
+
 /// The end of `text` in at most `width` columns, after `…` where its beginning was cut: names of shards differ there.
 pub fn tail(text: &str, width: usize) -> String {
     if text.width() <= width {

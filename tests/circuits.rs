@@ -27,7 +27,7 @@ use attnscope::{
     checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
     head::Head,
-    model::{decoder::Control, trace::Trace},
+    model::decoder::Control,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -266,7 +266,7 @@ fn terms_are_those_of_the_path_expansion_multiplied_out() {
             Some(ids) => ids.to_vec1::<i64>().unwrap().into_iter().map(|id| id as u32).collect(),
             None => vec![3, 4, 5],
         };
-        let mut trace = Trace::new(decoder.spec.clone());
+        let mut trace = decoder.trace();
         decoder.extend(&mut trace, &ids, &BTreeSet::new(), &FREE).unwrap();
         let terms = terms::terms(decoder, &trace, &FREE);
         if case.name != "attn-only" {

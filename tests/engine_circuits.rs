@@ -26,7 +26,7 @@ use attnscope::{
         },
     },
     head::Head,
-    model::{decoder::Control, trace::Trace},
+    model::decoder::Control,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -166,7 +166,7 @@ fn terms_are_of_the_query_token_and_of_the_whole_model() {
         Facts::Terms { token, target, terms } => (token.id, target.id, terms.clone()),
         other => panic!("{other:?}"),
     };
-    let mut trace = Trace::new(model.decoder.spec.clone());
+    let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &ids, &Default::default(), &FREE).unwrap();
     let expansion = terms::Expansion::of(&model.decoder, &trace, &FREE).unwrap();
     let whole = terms_at(1, 4);

@@ -18,7 +18,7 @@ use attnscope::{
         weights::{WeightType, Weights},
     },
     engine::open::{Model, OpenRequest},
-    model::{decoder::Control, trace::Trace},
+    model::decoder::Control,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ fn read_bytes(bytes: &[u8]) -> Result<Weights, String> {
 fn logits(model: &str) -> (Vec<f32>, u64) {
     let request = OpenRequest { model: Some(model.into()), ..OpenRequest::default() };
     let model = Model::open(&request, &Nobody).unwrap();
-    let mut trace = Trace::new(model.decoder.spec.clone());
+    let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &[5, 9, 60, 5, 9, 33], &BTreeSet::new(), &Control::FREE).unwrap();
     let logits = model.decoder.logits(&trace.last.view().unwrap()).unwrap();
     (logits.flatten_all().unwrap().to_vec1().unwrap(), model.info.parameters)

@@ -1,9 +1,9 @@
-//! Patterns and logits against reference tensors of the well-known Python implementation (`tests/reference`), float32,
-//! eager attention; for smeared keys, which it lacks, against a forward pass in plain PyTorch.
+//! Every way that a pass can be made, for every family: stepped, truncated, streamed, run again from a layer, rounded. What
+//! `attnscope trace` gives is compared with the reference tensors in `families.rs`.
 
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, sync::LazyLock};
 
 use attnscope::{
     checkpoint::progress::Nobody,
@@ -13,15 +13,17 @@ use attnscope::{
 };
 use candle_core::{Device, Tensor};
 
-const CASES: [&str; 7] = [
-    "attn-only-smeared",
-    "gpt2",
-    "gpt2-inverse",
-    "llama-gqa",
-    "llama-linear",
-    "llama-tied-mqa",
-    "llama3-rope",
-];
+/// Every folder of the fixtures with a reference in it.
+static CASES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let folders = std::fs::read_dir(fixture("")).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = folders
+        .filter(|folder| folder.join("reference.safetensors").is_file())
+        .map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 7, "{names:?}");
+    names
+});
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -55,7 +57,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn run(model: &Model, ids: &[u32]) -> Trace {
-    let mut trace = Trace::new(model.decoder.spec.clone());
+    let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, ids, &BTreeSet::new(), &Control::FREE).unwrap();
     trace
 }
@@ -74,24 +76,8 @@ fn patterns(model: &Model, trace: &Trace) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn every_family_agrees_with_its_reference() {
-    for name in CASES {
-        let model = open(name);
-        let expected = reference(name, model.info.layers);
-        let trace = run(&model, &expected.ids);
-        for (layer, pattern) in patterns(&model, &trace).iter().enumerate() {
-            let difference = largest_difference(pattern, &expected.patterns[layer]);
-            assert!(difference < 1e-4, "{name}: pattern of layer {layer} is off by {difference}");
-        }
-        let scale = expected.logits.iter().fold(0.0f32, |scale, logit| scale.max(logit.abs()));
-        let difference = largest_difference(&logits(&model, &trace), &expected.logits);
-        assert!(difference < 2e-4 * scale, "{name}: logits are off by {difference} of {scale}");
-    }
-}
-
-#[test]
 fn stepping_with_the_cache_equals_the_whole_pass() {
-    for name in CASES {
+    for name in CASES.iter() {
         let model = open(name);
         let ids = reference(name, 0).ids;
         let whole = run(&model, &ids);
@@ -103,7 +89,8 @@ fn stepping_with_the_cache_equals_the_whole_pass() {
         stepped.truncate(ids.len() - 3);
         model.decoder.extend(&mut stepped, &ids[ids.len() - 3..], &BTreeSet::new(), &Control::FREE).unwrap();
         for (whole, stepped) in patterns(&model, &whole).iter().zip(patterns(&model, &stepped)) {
-            assert!(largest_difference(whole, &stepped) < 1e-5, "{name}: patterns differ");
+            let difference = largest_difference(whole, &stepped);
+            assert!(difference < 3e-5, "{name}: patterns differ by {difference}");
         }
         assert!(largest_difference(&logits(&model, &whole), &logits(&model, &stepped)) < 1e-3, "{name}");
     }
@@ -111,7 +98,7 @@ fn stepping_with_the_cache_equals_the_whole_pass() {
 
 #[test]
 fn a_streamed_batch_shows_the_same_rows() {
-    for name in CASES {
+    for name in CASES.iter() {
         let model = open(name);
         let ids = reference(name, 0).ids;
         let other: Vec<u32> = ids.iter().rev().copied().collect();
@@ -138,14 +125,14 @@ fn a_streamed_batch_shows_the_same_rows() {
 
 #[test]
 fn rerunning_from_a_layer_and_dropping_a_head_agree() {
-    for name in CASES {
+    for name in CASES.iter() {
         let model = open(name);
         let ids = reference(name, 0).ids;
         let intact = run(&model, &ids);
         let head = Head::new(model.info.layers - 1, model.info.heads - 1);
         let ablated = BTreeSet::from([head]);
         // Ablated from the embedding on, from the cached residual stream on, and for one token alone.
-        let mut from_start = Trace::new(model.decoder.spec.clone());
+        let mut from_start = model.decoder.trace();
         model.decoder.extend(&mut from_start, &ids, &ablated, &Control::FREE).unwrap();
         let mut from_layer = run(&model, &ids);
         model.decoder.rerun(&mut from_layer, head.layer, &ablated, &Control::FREE).unwrap();
@@ -166,7 +153,7 @@ fn rerunning_from_a_layer_and_dropping_a_head_agree() {
 
 #[test]
 fn half_types_stay_near_the_reference() {
-    for name in CASES {
+    for name in CASES.iter() {
         for (dtype, bound) in [(DtypeChoice::F32, 2e-4), (DtypeChoice::F16, 5e-3), (DtypeChoice::Bf16, 5e-2)]
         {
             let model = Some(fixture(name).display().to_string());

@@ -23,7 +23,7 @@ use attnscope::{
         protocol::{Bos, PromptInput},
     },
     head::Head,
-    model::{decoder::Control, trace::Trace},
+    model::decoder::Control,
     train::names::NAME_PROMPTS,
 };
 
@@ -52,7 +52,7 @@ fn best(model: &Model, layer: usize, scores: &[HeadScores], by: Score) -> (Head,
 /// The most probable token after a prompt, and the probability of each.
 fn next(model: &Model, prompt: &str, ablated: &BTreeSet<Head>) -> (u32, Vec<f32>) {
     let ids = model.encode(&PromptInput::Text(prompt.into()), Bos::Auto).unwrap();
-    let mut trace = Trace::new(model.decoder.spec.clone());
+    let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &ids, ablated, &Control::FREE).unwrap();
     let last = trace.last.view().unwrap();
     let logits = model.decoder.logits(&last.narrow(0, ids.len() - 1, 1).unwrap()).unwrap();

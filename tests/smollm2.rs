@@ -18,7 +18,7 @@ use attnscope::{
         protocol::{Bos, PromptInput},
     },
     head::Head,
-    model::{decoder::Control, trace::Trace},
+    model::decoder::Control,
 };
 use serde::Deserialize;
 
@@ -53,7 +53,7 @@ fn a_prompt_agrees_with_the_reference() {
     let (model, reference) = (open(), reference());
     let ids = model.encode(&PromptInput::Text(reference.prompt.clone()), Bos::Auto).unwrap();
     assert_eq!(ids, reference.ids);
-    let mut trace = Trace::new(model.decoder.spec.clone());
+    let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE).unwrap();
     for (head, expected) in &reference.rows {
         let row = trace.row(head.parse::<Head>().unwrap(), ids.len() - 1).unwrap();

@@ -14,7 +14,7 @@ use attnscope::{
     checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
     head::Head,
-    model::{decoder::Control, trace::Trace},
+    model::decoder::Control,
     train::model::Model as Trained,
 };
 use candle_core::{DType, Device, Tensor};
@@ -184,7 +184,7 @@ fn every_kind_of_snapshot_opens_and_computes_what_was_trained() {
 
         let model = Some(snapshot.display().to_string());
         let opened = Model::open(&OpenRequest { model, ..OpenRequest::default() }, &Nobody).unwrap();
-        let mut trace = Trace::new(opened.decoder.spec.clone());
+        let mut trace = opened.decoder.trace();
         opened.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE).unwrap();
         let logits = opened.decoder.logits(&trace.last.view().unwrap()).unwrap();
         assert!(apart(&logits, &expected.logits.squeeze(0).unwrap()) < 1e-4, "{out}");

@@ -94,12 +94,22 @@ pub fn at_query(
 /// Direct logit attribution: what the head's output at `query` adds to the logit of `target` by itself, less the mean
 /// over the vocabulary, with the last normalisation's divisor as it was (Elhage et al. 2021).
 pub fn attribution(decoder: &Decoder, trace: &Trace, head: Head, query: usize, target: u32) -> Result<f32> {
-    let output = trace.output(head, query..query + 1)?;
-    let size = decoder.spec.head_size;
-    let mut all_heads = vec![0.0f32; decoder.spec.heads * size];
-    all_heads[head.head * size..][..size].copy_from_slice(&output);
-    let all_heads = Tensor::from_vec(all_heads, (1, decoder.spec.heads * size), &Device::Cpu)?;
-    let written = decoder.write(head.layer, &all_heads.to_device(&decoder.device)?)?;
+    let spec = &decoder.spec;
+    let outputs = |wanted: &dyn Fn(usize) -> bool| -> Result<Tensor> {
+        let mut all = Vec::with_capacity(spec.heads * spec.head_size);
+        for index in 0..spec.heads {
+            match wanted(index) {
+                true => all.extend(trace.output(Head::new(head.layer, index), query..query + 1)?),
+                false => all.resize(all.len() + spec.head_size, 0.0),
+            }
+        }
+        let size = all.len();
+        Ok(Tensor::from_vec(all, (1, size), &Device::Cpu)?.to_device(&decoder.device)?)
+    };
+    let part = outputs(&|index| index == head.head)?;
+    // The other heads matter only where what they write is normalised together.
+    let whole = if spec.norm.place.is_after() { outputs(&|_| true)? } else { part.clone() };
+    let written = decoder.write(head.layer, &part, &whole)?;
     let last = trace.last.view()?.narrow(0, query, 1)?;
     let logits = decoder.direct_logits(&written, &last)?;
     let logits = logits.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;

@@ -10,10 +10,7 @@ use super::{
     benchmark::{Benchmark, Kind},
     rank::Mean,
 };
-use crate::model::{
-    decoder::{Control, Decoder},
-    trace::Trace,
-};
+use crate::model::decoder::{Control, Decoder};
 
 /// Rows of logits made at once; all of a long text would not fit.
 const ROWS: usize = 64;
@@ -22,7 +19,7 @@ const ROWS: usize = 64;
 /// more than the context has.
 pub fn per_token(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Result<Vec<f32>> {
     let Some(read) = ids.len().checked_sub(1).filter(|&read| read > 0) else { return Ok(Vec::new()) };
-    let mut trace = Trace::new(decoder.spec.clone());
+    let mut trace = decoder.trace();
     decoder.extend(&mut trace, &ids[..read], &BTreeSet::new(), control)?;
     let last = trace.last.view()?;
     let mut losses = Vec::with_capacity(read);

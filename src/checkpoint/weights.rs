@@ -14,6 +14,7 @@ use candle_core::quantized::GgmlDType;
 use memmap2::Mmap;
 
 use super::kernels;
+use crate::text::nearest;
 
 mod kind;
 mod scales;
@@ -246,12 +247,11 @@ impl Weights {
         if let Some(tensor) = self.tensors.get(name) {
             return Ok(tensor);
         }
-        let nearest = self
-            .tensors
-            .keys()
-            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+        let nearest = nearest(name, self.tensors.keys().map(String::as_str));
         match nearest {
-            Some(nearest) => bail!("no tensor `{name}` in the checkpoint; the nearest is `{nearest}`"),
+            Some(nearest) => {
+                bail!("no tensor `{name}` in the checkpoint; the nearest is `{}`", nearest.escape_debug())
+            }
             None => bail!("no tensor `{name}`: the checkpoint holds no tensors at all"),
         }
     }

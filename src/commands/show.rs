@@ -12,7 +12,7 @@ use super::open;
 use crate::{
     analysis::map::{Pool, pattern_map},
     cli::{Common, ShowArgs, ShowFormat},
-    model::{decoder::Control, trace::Trace},
+    model::decoder::Control,
     report::heatmap::{Matrix, Row},
     term::color,
     ui::theme::{Depth, LEVELS, Theme},
@@ -32,7 +32,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
     if query >= ids.len() {
         bail!("--token {query}: the prompt has {} tokens, counted from 0", ids.len());
     }
-    let mut trace = Trace::new(model.decoder.spec.clone());
+    let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE)?;
     let mut tokens = model.tokens(&ids);
     // Without a tokenizer, the ids stand for themselves.

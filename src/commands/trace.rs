@@ -33,7 +33,7 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
     let ids = model.encode(&args.input.input(), Bos::Auto)?;
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);
-    let mut trace = Trace::new(model.decoder.spec.clone());
+    let mut trace = model.decoder.trace();
     let control = Control { progress: &progress, cancelled: &|| false };
     model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &control)?;
     bar.borrow_mut().clear();

@@ -28,7 +28,10 @@ use crate::{
         rank::{self, Tally},
     },
     head::Head,
-    model::decoder::{Control, Decoder},
+    model::{
+        decoder::{Control, Decoder},
+        spec::Positions,
+    },
 };
 
 /// Next tokens that are told.
@@ -377,7 +380,7 @@ impl Shared<'_> {
 
 /// What follows an average: that for later layers, where it differs, or the profiles.
 fn averaged(decoder: &Decoder, averages: Vec<Average>) -> Stage {
-    let differ = decoder.spec.mlp.is_some() && decoder.spec.layers > 1;
+    let differ = !decoder.spec.mlp.is_empty() && decoder.spec.layers > 1;
     if differ && averages.len() < 2 {
         Stage::Average(Averaging::new(decoder, EMBEDDING.of_layer(1)), averages)
     } else {
@@ -433,7 +436,7 @@ fn bug_of(model: &Model, bug: &trigram::Bug) -> Bug {
 fn answer(session: &Session, ask: Ask, facts: Facts) {
     let decoder = &session.model.decoder;
     let left_out = left_out(decoder, &facts);
-    let effective = decoder.spec.mlp.is_some() && !matches!(facts, Facts::Composition { .. });
+    let effective = !decoder.spec.mlp.is_empty() && !matches!(facts, Facts::Composition { .. });
     tell(session, ask, News::Answer(Ok(Arc::new(Circuit { effective, left_out, facts }))));
 }
 
@@ -441,7 +444,9 @@ fn answer(session: &Session, ask: Ask, facts: Facts) {
 fn left_out(decoder: &Decoder, facts: &Facts) -> Vec<&'static str> {
     match facts {
         Facts::Positions { .. } | Facts::Terms { .. } => Vec::new(),
-        Facts::Bigram { .. } if decoder.positions.is_some() => vec!["learned positions"],
+        Facts::Bigram { .. } if matches!(decoder.spec.positions, Positions::Learned { .. }) => {
+            vec!["learned positions"]
+        }
         Facts::Bigram { .. } => Vec::new(),
         _ => circuits::left_out(decoder),
     }

@@ -269,7 +269,7 @@ impl Worker {
             }
             Request::Prompt { epoch, input, bos } => session.prompt(epoch, &input, bos, &patient),
             Request::Append { epoch, token } => session.append(epoch, token, &patient),
-            Request::Truncate { epoch, length } => session.truncate(epoch, length),
+            Request::Truncate { epoch, length } => session.truncate(epoch, length, &patient),
             Request::Ablate { epoch, heads } => session.ablate(epoch, heads, &patient),
             Request::Look { epoch, look } => session.look(epoch, look, &hasty),
             Request::Rank(settings) => {

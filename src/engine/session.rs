@@ -45,7 +45,7 @@ pub struct Session {
 impl Session {
     /// A session that answers through `events`.
     pub fn new(model: Arc<Model>, events: Sender<Event>) -> Self {
-        let trace = Trace::new(model.decoder.spec.clone());
+        let trace = model.decoder.trace();
         Self {
             model,
             events,
@@ -83,7 +83,7 @@ impl Session {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         let ids = self.model.encode(input, bos)?;
-        let mut trace = Trace::new(self.model.decoder.spec.clone());
+        let mut trace = self.model.decoder.trace();
         let progress = self.progress("running the prompt");
         let control = Control { progress: &progress, cancelled };
         self.model.decoder.extend(&mut trace, &ids, &self.ablated, &control)?;
@@ -93,7 +93,7 @@ impl Session {
         self.intact = None;
         if !self.ablated.is_empty() {
             // What the model does without ablation is told beside it.
-            let mut whole = Trace::new(self.model.decoder.spec.clone());
+            let mut whole = self.model.decoder.trace();
             self.model.decoder.extend(
                 &mut whole,
                 &ids,
@@ -122,8 +122,9 @@ impl Session {
     }
 
     /// Keeps the first `length` tokens.
-    pub fn truncate(&mut self, epoch: u64, length: usize) -> Result<()> {
-        self.trace.truncate(length.max(1));
+    pub fn truncate(&mut self, epoch: u64, length: usize, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let control = Control { progress: &|_, _| (), cancelled };
+        self.model.decoder.shorten(&mut self.trace, length.max(1), &self.ablated, &control)?;
         self.prompt = self.prompt.min(self.trace.len());
         self.tell_tokens(epoch);
         Ok(())
@@ -206,7 +207,7 @@ impl Session {
     /// How much each order of terms lowers the loss at a token, no head ablated: the token, its target and the losses.
     pub fn terms(&self, query: usize, control: &Control<'_>) -> Result<(Token, Token, Terms)> {
         let decoder = &self.model.decoder;
-        let mut whole = Trace::new(decoder.spec.clone());
+        let mut whole = decoder.trace();
         let trace = if self.ablated.is_empty() {
             &self.trace
         } else {

@@ -14,15 +14,25 @@ pub fn apply(activation: Activation, x: Tensor, factor: Option<&Tensor>) -> Resu
         }
         return Ok(x);
     }
+    on_device(activation, &x, factor)
+}
+
+fn on_device(activation: Activation, x: &Tensor, factor: Option<&Tensor>) -> Result<Tensor> {
+    let curved = |x: &Tensor| -> Result<Tensor> { Ok((x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?) };
     let y = match activation {
         Activation::Silu => x.silu()?,
         Activation::Gelu => x.gelu_erf()?,
         Activation::GeluTanh => x.gelu()?,
+        Activation::GeluSigmoid => curved(x)?,
         Activation::Relu => x.relu()?,
+        Activation::ReluSquared => x.relu()?.sqr()?,
+        Activation::Solu => (x * candle_nn::ops::softmax_last_dim(x)?)?,
+        Activation::ClippedGate { limit } => curved(&x.minimum(f64::from(limit))?)?,
     };
-    Ok(match factor {
-        Some(factor) => (y * factor)?,
-        None => y,
+    Ok(match (activation, factor) {
+        (Activation::ClippedGate { limit }, Some(factor)) => (y * (factor.clamp(-limit, limit)? + 1.0)?)?,
+        (_, Some(factor)) => (y * factor)?,
+        (_, None) => y,
     })
 }
 
@@ -34,7 +44,7 @@ impl InplaceOp1 for InPlace {
     }
 
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        host::activate(self.0, numbers(x, layout)?, None);
+        host::activate(self.0, columns(layout), numbers(x, layout)?, None);
         Ok(())
     }
 }
@@ -55,7 +65,7 @@ impl InplaceOp2 for InPlace {
             (CpuStorage::F32(factor), Some((start, end))) => &factor[start..end],
             _ => candle_core::bail!("a contiguous f32 factor was expected"),
         };
-        host::activate(self.0, numbers(x, layout)?, Some(factor));
+        host::activate(self.0, columns(layout), numbers(x, layout)?, Some(factor));
         Ok(())
     }
 }
@@ -64,5 +74,42 @@ fn numbers<'a>(x: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'
     match (x, layout.contiguous_offsets()) {
         (CpuStorage::F32(x), Some((start, end))) => Ok(&mut x[start..end]),
         _ => candle_core::bail!("a contiguous f32 tensor was expected"),
+    }
+}
+
+/// Numbers in a row.
+fn columns(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_accelerator_s_way_computes_what_the_processor_s_does() {
+        let all = [
+            Activation::Silu,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::GeluSigmoid,
+            Activation::Relu,
+            Activation::ReluSquared,
+            Activation::Solu,
+            Activation::ClippedGate { limit: 1.5 },
+        ];
+        let random = || Tensor::randn(0f32, 2.0, (5, 24), &Device::Cpu).unwrap();
+        for activation in all {
+            for factor in [None, Some(random())] {
+                let x = random();
+                let device = on_device(activation, &x, factor.as_ref()).unwrap();
+                let host = apply(activation, x, factor.as_ref()).unwrap();
+                let difference = (device - host).unwrap().abs().unwrap().max_all().unwrap();
+                let difference = difference.to_scalar::<f32>().unwrap();
+                assert!(difference < 1e-4, "{activation:?}: {difference}");
+            }
+        }
     }
 }

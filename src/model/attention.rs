@@ -12,6 +12,71 @@ use super::host::{self, Target};
 /// Query rows in a tile: with 2,000 keys it is 1 MB of scores, which stays in a core's cache.
 const TILE: usize = 128;
 
+/// How scores become attention in one layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rule {
+    /// Factor on query . key.
+    pub scale: f32,
+    /// Scores are bent to stay below: `cap * tanh(score / cap)`.
+    pub cap: Option<f32>,
+    /// By how much a head's score falls with each position that its key lies back, `[heads]`; empty without ALiBi.
+    pub slopes: Vec<f32>,
+    /// How many keys, its own among them, a query sees at most.
+    pub window: Option<usize>,
+    /// The score of each head that belongs to no key, `[heads]`; empty without sinks.
+    pub sinks: Vec<f32>,
+}
+
+impl Rule {
+    /// What holds for one head.
+    fn of_head(&self, head: usize) -> HeadRule {
+        HeadRule {
+            scale: self.scale,
+            cap: self.cap,
+            slope: self.slopes.get(head).copied(),
+            window: self.window,
+            sink: self.sinks.get(head).copied(),
+        }
+    }
+}
+
+/// [`Rule`] of one head.
+#[derive(Clone, Copy)]
+struct HeadRule {
+    scale: f32,
+    cap: Option<f32>,
+    slope: Option<f32>,
+    window: Option<usize>,
+    sink: Option<f32>,
+}
+
+impl HeadRule {
+    /// The first key that a query sees.
+    fn first_key(&self, query: usize) -> usize {
+        self.window.map_or(0, |window| (query + 1).saturating_sub(window))
+    }
+
+    /// Turns the scores of queries from `first` on, `[rows, keys]` with the factor applied, into attention in place.
+    fn attention(&self, scores: &mut [f32], keys: usize, first: usize) {
+        for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
+            let query = first + row;
+            let (visible, hidden) = scores.split_at_mut(query + 1);
+            let (unseen, visible) = visible.split_at_mut(self.first_key(query));
+            if let Some(cap) = self.cap {
+                host::bend(visible, cap);
+            }
+            if let Some(slope) = self.slope {
+                for (back, score) in visible.iter_mut().rev().enumerate() {
+                    *score -= slope * back as f32;
+                }
+            }
+            host::softmax(visible, self.sink);
+            unseen.fill(0.0);
+            hidden.fill(0.0);
+        }
+    }
+}
+
 /// Which pattern a tile belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -29,6 +94,8 @@ pub struct Rows<'a> {
     pub first: usize,
     /// Numbers in a row of `weights`; keys from `query + 1` on are 0.
     pub keys: usize,
+    /// The first key that any of the queries sees; what comes before is 0.
+    pub seen_from: usize,
     /// `[rows, keys]`.
     pub weights: &'a [f32],
 }
@@ -56,8 +123,8 @@ pub struct Inputs<'a> {
     pub values: &'a Tensor,
     /// Position of the first query.
     pub first: usize,
-    /// Factor on query . key.
-    pub scale: f32,
+    /// How scores become attention.
+    pub rule: &'a Rule,
 }
 
 /// Attention of one layer: each head's weighted sum of values, `[sequences, queries, heads * head_size]`.
@@ -76,24 +143,25 @@ pub fn attend(
     }
 }
 
-/// Rows `range` of one head's pattern, shown to `see` tile by tile.
+/// Rows `range` of the pattern of head `head` of a layer with that rule, shown to `see` tile by tile.
 ///
 /// `queries` is `[tokens, head_size]`, `keys` `[tokens, head_size]`, both from position 0 on.
 pub fn pattern_rows(
     queries: &Tensor,
     keys: &Tensor,
-    scale: f32,
+    (rule, head): (&Rule, usize),
     range: std::ops::Range<usize>,
     mut see: impl FnMut(&Rows<'_>),
 ) -> Result<()> {
     let (queries, keys) = (on_host(queries)?, on_host(keys)?);
     let (queries, keys) = (Heads::of(&queries), Heads::of(&keys));
+    let rule = rule.of_head(head);
     queries.with(|q| {
         keys.with(|k| {
             for first in range.clone().step_by(TILE) {
                 let rows = TILE.min(range.end - first);
                 let (q, k) = (queries.head(q, 0, first), keys.head(k, 0, 0));
-                tile(q, k, queries.size, first, rows, scale, &mut see);
+                tile(q, k, queries.size, first, rows, rule, &mut see);
             }
         })
     })?
@@ -104,31 +172,33 @@ fn on_host(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&candle_core::Device::Cpu)?)
 }
 
-/// Makes the scores of `rows` queries from position `first` on and shows them.
+/// Makes the attention of `rows` queries from position `first` on and shows it.
 fn tile(
     q: &[f32],
     k: &[f32],
     size: usize,
     first: usize,
     rows: usize,
-    scale: f32,
+    rule: HeadRule,
     see: &mut dyn FnMut(&Rows<'_>),
 ) {
     let keys = first + rows;
+    // Keys that no query of the tile sees are left out.
+    let skipped = rule.first_key(first);
     host::with_scratch(rows * keys, |scores| {
         assert!(q.len() >= rows * size && k.len() >= keys * size, "a tile reaches past its queries or keys");
         // SAFETY: the sizes were checked just above; `scores` holds `rows * keys` numbers.
         unsafe {
             host::product(
-                [rows, size, keys],
+                [rows, size, keys - skipped],
                 (q.as_ptr(), size, 1),
-                (k.as_ptr(), 1, size),
-                (scores.as_mut_ptr(), keys),
-                scale,
+                (k.as_ptr().add(skipped * size), 1, size),
+                (scores.as_mut_ptr().add(skipped), keys),
+                rule.scale,
             );
         }
-        host::causal_softmax(scores, keys, first);
-        see(&Rows { first, keys, weights: scores });
+        rule.attention(scores, keys, first);
+        see(&Rows { first, keys, seen_from: skipped, weights: scores });
     });
 }
 
@@ -145,6 +215,8 @@ impl<'a> Heads<'a> {
     fn of(tensor: &'a Tensor) -> Self {
         let dims = tensor.dims();
         let (tokens, size) = (dims[dims.len() - 2], dims[dims.len() - 1]);
+        let stride = &tensor.stride()[dims.len() - 2..];
+        assert!(stride[1] == 1 && (tokens < 2 || stride[0] == size), "the numbers of a head lie apart");
         // The stride of a dimension of one head says nothing; only a view of a growing tensor has room between heads.
         let step = if tensor.is_contiguous() { tokens * size } else { tensor.stride()[dims.len() - 3] };
         Self { tensor, size, tokens, step, start: tensor.layout().start_offset() }
@@ -187,27 +259,35 @@ fn attend_on_host(
                     for start in (0..tokens).step_by(TILE) {
                         let rows = TILE.min(tokens - start);
                         let q = queries.head(q, index, start);
-                        tile(q, k, size, inputs.first + start, rows, inputs.scale, &mut |tile| {
-                            if let Some(watch) = watch {
-                                watch(place, tile);
-                            }
-                            if mix {
-                                let target = &target;
-                                let column = ((sequence * tokens + start) * heads + head) * size;
-                                assert!(v.len() >= tile.keys * size, "a tile reaches past its values");
-                                // SAFETY: `weights` is `[rows, keys]` and `v` holds that many values; the columns of
-                                // this head in these rows of `out` are written by this task alone.
-                                unsafe {
-                                    host::product(
-                                        [rows, tile.keys, size],
-                                        (tile.weights.as_ptr(), tile.keys, 1),
-                                        (v.as_ptr(), size, 1),
-                                        (target.0.add(column), heads * size),
-                                        1.0,
-                                    );
+                        tile(
+                            q,
+                            k,
+                            size,
+                            inputs.first + start,
+                            rows,
+                            inputs.rule.of_head(head),
+                            &mut |tile| {
+                                if let Some(watch) = watch {
+                                    watch(place, tile);
                                 }
-                            }
-                        });
+                                if mix {
+                                    let target = &target;
+                                    let column = ((sequence * tokens + start) * heads + head) * size;
+                                    assert!(v.len() >= tile.keys * size, "a tile reaches past its values");
+                                    // SAFETY: `weights` is `[rows, keys]` and `v` holds that many values; the columns of
+                                    // this head in these rows of `out` are written by this task alone.
+                                    unsafe {
+                                        host::product(
+                                            [rows, tile.keys - tile.seen_from, size],
+                                            (tile.weights.as_ptr().add(tile.seen_from), tile.keys, 1),
+                                            (v.as_ptr().add(tile.seen_from * size), size, 1),
+                                            (target.0.add(column), heads * size),
+                                            1.0,
+                                        );
+                                    }
+                                }
+                            },
+                        );
                     }
                 });
             })
@@ -227,7 +307,7 @@ fn attend_on_device(
     let (sequences, heads, tokens, size) = inputs.queries.dims4()?;
     let kv_heads = inputs.keys.dim(1)?;
     let group = heads / kv_heads;
-    let device = inputs.queries.device();
+    let (device, rule) = (inputs.queries.device(), inputs.rule);
     let mut mixed = Vec::new();
     for start in (0..tokens).step_by(TILE) {
         let rows = TILE.min(tokens - start);
@@ -236,18 +316,36 @@ fn attend_on_device(
         // Query heads of a group stand below one another, so that keys and values need not be repeated.
         let q = inputs.queries.narrow(2, start, rows)?.reshape((sequences * kv_heads, group * rows, size))?;
         let k = inputs.keys.narrow(2, 0, seen)?.reshape((sequences * kv_heads, seen, size))?;
-        let hidden: Vec<f32> = (0..rows)
-            .flat_map(|row| (0..seen).map(move |key| if key > first + row { f32::NEG_INFINITY } else { 0.0 }))
+        let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * f64::from(rule.scale))?;
+        let scores = scores.reshape((sequences, heads, rows, seen))?.to_dtype(DType::F32)?;
+        let scores = match rule.cap {
+            Some(cap) => ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?,
+            None => scores,
+        };
+        // What is added to a score: what its distance takes away, and of hidden keys everything.
+        let added = |slope: f32, row: usize, key: usize| match first + row {
+            query if key > query || rule.of_head(0).first_key(query) > key => f32::NEG_INFINITY,
+            query => -slope * (query - key) as f32,
+        };
+        let slopes = if rule.slopes.is_empty() { &[0.0][..] } else { &rule.slopes };
+        let added: Vec<f32> = slopes
+            .iter()
+            .flat_map(|&slope| (0..rows).flat_map(move |row| (0..seen).map(move |key| (slope, row, key))))
+            .map(|(slope, row, key)| added(slope, row, key))
             .collect();
-        let hidden = Tensor::from_vec(hidden, (rows, seen), device)?;
-        let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * f64::from(inputs.scale))?;
-        let scores = scores.reshape((sequences * heads, rows, seen))?.broadcast_add(&hidden)?;
-        let weights = candle_nn::ops::softmax_last_dim(&scores.to_dtype(DType::F32)?)?;
+        let added = Tensor::from_vec(added, (1, slopes.len(), rows, seen), device)?;
+        let mut scores = scores.broadcast_add(&added)?;
+        if !rule.sinks.is_empty() {
+            let sinks = Tensor::new(rule.sinks.as_slice(), device)?.reshape((1, heads, 1, 1))?;
+            scores =
+                Tensor::cat(&[scores, sinks.broadcast_as((sequences, heads, rows, 1))?.contiguous()?], 3)?;
+        }
+        let weights = candle_nn::ops::softmax_last_dim(&scores)?.narrow(3, 0, seen)?.contiguous()?;
         if let Some(watch) = watch {
             let weights = weights.flatten_all()?.to_vec1::<f32>()?;
             for (index, weights) in weights.chunks_exact(rows * seen).enumerate() {
                 let place = Place { layer, sequence: index / heads, head: index % heads };
-                watch(place, &Rows { first, keys: seen, weights });
+                watch(place, &Rows { first, keys: seen, seen_from: 0, weights });
             }
         }
         if mix {
@@ -276,7 +374,23 @@ mod tests {
             |heads, tokens| Tensor::randn(0f32, 1.0, (sequences, heads, tokens, size), &Device::Cpu).unwrap();
         let (queries, keys) = (random(heads, tokens), random(kv_heads, first + tokens));
         let values = random(kv_heads, first + tokens);
-        let inputs = Inputs { queries: &queries, keys: &keys, values: &values, first, scale: 0.4 };
+        let plain = Rule { scale: 0.4, ..Rule::default() };
+        let slopes = vec![0.5, 0.25, 0.125, 0.0];
+        let rules = [
+            Rule { window: Some(7), ..plain.clone() },
+            Rule { window: Some(TILE + 3), cap: Some(1.5), ..plain.clone() },
+            Rule { slopes, ..plain.clone() },
+            Rule { sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
+            plain,
+        ];
+        for rule in &rules {
+            let inputs = Inputs { queries: &queries, keys: &keys, values: &values, first, rule };
+            both_ways_agree(&inputs);
+        }
+    }
+
+    fn both_ways_agree(inputs: &Inputs<'_>) {
+        let (sequences, heads, tokens, _) = inputs.queries.dims4().unwrap();
         type Way = fn(usize, &Inputs<'_>, Option<Watch<'_>>, bool) -> Result<Option<Tensor>>;
         let run = |way: Way| {
             let seen = Mutex::new(std::collections::BTreeMap::new());
@@ -285,13 +399,14 @@ mod tests {
                     seen.lock().unwrap().insert((place.sequence, place.head, query), row.to_vec());
                 }
             };
-            let out = way(0, &inputs, Some(&watch), true).unwrap().unwrap();
+            let out = way(0, inputs, Some(&watch), true).unwrap().unwrap();
             (out.flatten_all().unwrap().to_vec1::<f32>().unwrap(), seen.into_inner().unwrap())
         };
         let ((host, host_rows), (device, device_rows)) = (run(attend_on_host), run(attend_on_device));
         assert_eq!(host_rows.len(), sequences * heads * tokens);
         for (place, row) in &host_rows {
-            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            let sum = row.iter().sum::<f32>();
+            assert_eq!((sum - 1.0).abs() < 1e-5, inputs.rule.sinks.is_empty(), "{place:?} sums to {sum}");
             for (a, b) in row.iter().zip(&device_rows[place]) {
                 assert!((a - b).abs() < 1e-6, "{place:?}: {a} and {b}");
             }

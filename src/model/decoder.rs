@@ -6,51 +6,42 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
 use super::{
-    activation,
-    attention::{self, Inputs, Watch},
+    attention::{self, Inputs, Rule, Watch},
     linear::Linear,
-    spec::{Mlp, NormKind, Pairing, Positions, Spec},
+    mlp::MlpWeights,
+    norm::NormWeights,
+    rotary::Pairing,
+    spec::{NormOver, NormPlace, Positions, ReadBy, Spec},
     trace::{LayerTrace, Trace},
 };
 use crate::{error::Interrupted, head::Head};
-
-/// A normalisation with its weights.
-pub struct NormWeights {
-    /// Gain, `[width]`.
-    pub gain: Tensor,
-    /// Bias, `[width]`; zero where the family has none.
-    pub bias: Tensor,
-}
-
-/// The weights of an MLP.
-pub struct MlpWeights {
-    /// Gate, where there is one.
-    pub gate: Option<Linear>,
-    /// Way in.
-    pub up: Linear,
-    /// Way out.
-    pub down: Linear,
-    /// Normalisation before it.
-    pub norm: NormWeights,
-}
 
 /// The weights of a layer.
 pub struct LayerWeights {
     /// Normalisation before attention.
     pub norm: NormWeights,
+    /// Normalisation of what attention writes, or of the residual stream after it.
+    pub post_norm: Option<NormWeights>,
     /// Query projection.
     pub query: Linear,
     /// Key projection.
     pub key: Linear,
-    /// The share of the key before in a smeared key, `1 - sigmoid(alpha)`, `[kv_heads, 1, 1]`.
-    pub key_smear: Option<Tensor>,
     /// Value projection.
     pub value: Linear,
+    /// Normalisation of queries before they are rotated; its gain is as wide as the specification says.
+    pub query_norm: Option<NormWeights>,
+    /// Normalisation of keys before they are rotated.
+    pub key_norm: Option<NormWeights>,
+    /// The share of the key before in a smeared key, `1 - sigmoid(alpha)`, `[kv_heads, 1, 1]`.
+    pub key_smear: Option<Tensor>,
     /// Output projection.
     pub output: Linear,
     /// The MLP, in models that have one.
     pub mlp: Option<MlpWeights>,
 }
+
+/// Cosines and sines of each rotation there is, each `[tokens, size / 2]`.
+type Angles = Vec<(Tensor, Tensor)>;
 
 /// A model, ready to run.
 pub struct Decoder {
@@ -58,14 +49,21 @@ pub struct Decoder {
     pub spec: Arc<Spec>,
     /// Where it runs.
     pub device: Device,
-    /// Token embedding, `[vocabulary, width]`.
-    pub embedding: Linear,
-    /// Learned positions, `[context, width]`, where the family has them.
-    pub positions: Option<Linear>,
+    /// Token embedding, `[vocabulary, embedding width]`.
+    pub(super) embedding: Linear,
+    /// From the embedding's width to the residual stream's.
+    pub(super) projection_in: Option<Linear>,
+    pub(super) embedding_norm: Option<NormWeights>,
+    /// Learned positions, `[offset + context, width]`, where the family has them.
+    pub(super) positions: Option<Linear>,
     /// The weights of each layer.
     pub layers: Vec<LayerWeights>,
+    /// How scores become attention in each layer.
+    pub rules: Arc<[Rule]>,
     /// The last normalisation.
     pub norm: NormWeights,
+    /// From the residual stream's width to the embedding's.
+    pub(super) projection_out: Option<Linear>,
     pub(super) unembedding: Option<Linear>,
 }
 
@@ -94,7 +92,13 @@ impl Control<'_> {
 }
 
 impl Decoder {
-    /// Runs `ids` after what `trace` holds and appends them to it: a prompt, or the next token of one.
+    /// A trace of nothing yet.
+    pub fn trace(&self) -> Trace {
+        Trace::new(self.spec.clone(), self.rules.clone())
+    }
+
+    /// Runs `ids` after what `trace` holds and appends them to it: a prompt, or the next token of one. Where the rotation
+    /// depends on the length of the whole sequence, and changes with these tokens, all of it is run again.
     ///
     /// Heads in `ablated` have their output replaced by its mean over the prompt that was run first.
     /// A pass that fails or is cancelled leaves the trace as it was.
@@ -107,18 +111,47 @@ impl Decoder {
     ) -> Result<()> {
         let start = trace.len();
         self.check_ids(ids, start)?;
-        if ids.is_empty() {
+        let total = start + ids.len();
+        if ids.is_empty() && self.spec.turns_alike(trace.turned, total) {
             return Ok(());
         }
+        if start > 0 && !self.spec.turns_alike(trace.turned, total) {
+            let mut again = self.trace();
+            for (new, old) in again.layers.iter_mut().zip(&trace.layers) {
+                new.means.clone_from(&old.means);
+            }
+            let all = [&trace.ids, ids].concat();
+            self.extend(&mut again, &all, ablated, control)?;
+            *trace = again;
+            return Ok(());
+        }
+        let before = trace.turned;
+        trace.turned = total;
         let result = (|| {
             let x = self.embed(ids, 1, start)?;
             self.run_layers(trace, 0, x, start, ablated, control)
         })();
         match result {
             Ok(()) => trace.ids.extend_from_slice(ids),
-            Err(_) => trace.truncate(start),
+            Err(_) => {
+                trace.truncate(start);
+                trace.turned = before;
+            }
         }
         result
+    }
+
+    /// Keeps the first `length` tokens of a trace, and runs them again where the rotation of the shorter sequence is
+    /// another.
+    pub fn shorten(
+        &self,
+        trace: &mut Trace,
+        length: usize,
+        ablated: &BTreeSet<Head>,
+        control: &Control<'_>,
+    ) -> Result<()> {
+        trace.truncate(length);
+        self.extend(trace, &[], ablated, control)
     }
 
     /// Runs the layers from `layer` on again, with the heads in `ablated` replaced by their means; the cached residual
@@ -155,13 +188,13 @@ impl Decoder {
         ablated: &BTreeSet<Head>,
         control: &Control<'_>,
     ) -> Result<()> {
-        let angles = self.angles(start, x.dim(1)?)?;
+        let angles = self.angles(start, x.dim(1)?, trace.turned)?;
         for layer in from..self.spec.layers {
             control.layer(layer, self.spec.layers)?;
             let heads: Vec<usize> =
                 ablated.iter().filter(|head| head.layer == layer).map(|head| head.head).collect();
             let store = Some((&mut trace.layers[layer], heads.as_slice()));
-            x = self.layer(layer, x, start, angles.as_ref(), store, None)?;
+            x = self.layer(layer, x, start, &angles, store, None)?;
         }
         control.layer(self.spec.layers, self.spec.layers)?;
         trace.finish(&x.squeeze(0)?)
@@ -177,10 +210,10 @@ impl Decoder {
             self.check_ids(sequence, 0)?;
         }
         let mut x = self.embed(&ids, sequences.len(), 0)?;
-        let angles = self.angles(0, tokens)?;
+        let angles = self.angles(0, tokens, tokens)?;
         for layer in 0..self.spec.layers {
             control.layer(layer, self.spec.layers)?;
-            x = self.layer(layer, x, 0, angles.as_ref(), None, Some(watch))?;
+            x = self.layer(layer, x, 0, &angles, None, Some(watch))?;
         }
         control.layer(self.spec.layers, self.spec.layers)
     }
@@ -196,7 +229,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         let tokens = query + 1;
         let mut x = trace.layers[without.layer].residual.view()?.narrow(0, 0, tokens)?.unsqueeze(0)?;
-        let angles = self.angles(0, tokens)?;
+        let angles = self.angles(0, tokens, trace.turned)?;
         for layer in without.layer..self.spec.layers {
             control.layer(layer, self.spec.layers)?;
             // A head ablated for good keeps the mean that it has in the trace.
@@ -206,7 +239,7 @@ impl Decoder {
                 heads.insert(without.head);
             }
             let heads: Vec<usize> = heads.into_iter().collect();
-            x = self.layer(layer, x, 0, angles.as_ref(), Some((&mut scratch, &heads)), None)?;
+            x = self.layer(layer, x, 0, &angles, Some((&mut scratch, &heads)), None)?;
         }
         Ok(x.get(0)?.narrow(0, query, 1)?)
     }
@@ -220,7 +253,7 @@ impl Decoder {
         index: usize,
         x: Tensor,
         start: usize,
-        angles: Option<&(Tensor, Tensor)>,
+        angles: &Angles,
         store: Option<(&mut LayerTrace, &[usize])>,
         watch: Option<Watch<'_>>,
     ) -> Result<Tensor> {
@@ -228,18 +261,19 @@ impl Decoder {
         let weights = &self.layers[index];
         let (sequences, tokens, width) = x.dims3()?;
         let flat = x.reshape((sequences * tokens, width))?;
-        let normed = self.normalise(&flat, &weights.norm)?;
-        let heads_of = |linear: &Linear, heads| self.split_heads(&linear.forward(&normed)?, sequences, heads);
-        let queries = self.rotate(&heads_of(&weights.query, spec.heads)?, angles)?;
-        let mut keys = self.rotate(&heads_of(&weights.key, spec.kv_heads)?, angles)?;
+        let normed = weights.norm.apply(&flat)?;
+        let placed = self.placed(&normed, sequences, start)?;
+        let queries = self.queries(index, &placed, sequences, angles)?;
+        let mut keys = self.keys(index, &placed, sequences, angles)?;
         if let Some(share) = &weights.key_smear {
             let before = match &store {
-                Some((store, _)) if start > 0 => self.key_before(weights, store, start)?,
+                Some((store, _)) if start > 0 => self.key_before(index, store, start)?,
                 _ => keys.narrow(2, 0, 1)?,
             };
             keys = smear(&keys, &before, share)?;
         }
-        let mut values = heads_of(&weights.value, spec.kv_heads)?;
+        let mut values =
+            self.split_heads(&self.clipped(weights.value.forward(&normed)?)?, sequences, spec.kv_heads)?;
         let mut means = None;
         if let Some((store, ablated)) = store {
             store.append(&x.get(0)?, &queries.get(0)?, &keys.get(0)?, &values.get(0)?)?;
@@ -252,7 +286,7 @@ impl Decoder {
             keys: &keys,
             values: &values,
             first: start,
-            scale: spec.scale[index],
+            rule: &self.rules[index],
         };
         let mix = watch.is_none() || index + 1 < spec.layers;
         let Some(mut mixed) = attention::attend(index, &inputs, watch, mix)? else {
@@ -263,12 +297,93 @@ impl Decoder {
                 mixed = ablate(&mixed, head, spec.head_size, means)?;
             }
         }
-        let flat = (flat + weights.output.forward(&mixed.reshape((sequences * tokens, ()))?)?)?;
-        let flat = match (&weights.mlp, &spec.mlp) {
-            (Some(weights), Some(mlp)) => (&flat + self.mlp(&flat, weights, mlp)?)?,
-            _ => flat,
+        let written = weights.output.forward(&mixed.reshape((sequences * tokens, ()))?)?;
+        let after = self.add(&flat, written, weights.post_norm.as_ref())?;
+        let after = match (&weights.mlp, spec.mlp.get(index)) {
+            (Some(weights), Some(mlp)) => {
+                let made = weights.forward(if spec.parallel { &flat } else { &after }, mlp)?;
+                self.add(&after, made, weights.post_norm.as_ref())?
+            }
+            _ => after,
         };
-        Ok(flat.reshape((sequences, tokens, width))?)
+        Ok(after.reshape((sequences, tokens, width))?)
+    }
+
+    /// Adds what attention or an MLP has `written` to the residual stream, normalised where the family does so.
+    fn add(&self, stream: &Tensor, written: Tensor, norm: Option<&NormWeights>) -> Result<Tensor> {
+        let place = self.spec.norm.place;
+        let written = match norm {
+            Some(norm) if place.is_after() => norm.apply(&written)?,
+            _ => written,
+        };
+        let written = scaled(written, self.spec.residual_scale)?;
+        let sum = (stream + written)?;
+        match norm {
+            Some(norm) if place == NormPlace::Sum => norm.apply(&sum),
+            _ => Ok(sum),
+        }
+    }
+
+    /// What queries and keys are made of: the normalised residual stream, `[sequences * tokens, width]`, with positions
+    /// added to it where they are not in it already.
+    fn placed(&self, normed: &Tensor, sequences: usize, start: usize) -> Result<Tensor> {
+        match (&self.positions, &self.spec.positions) {
+            (Some(positions), &Positions::Learned { offset, read_by: ReadBy::QueriesAndKeys }) => {
+                let (rows, width) = normed.dims2()?;
+                let places = places(offset + start, rows / sequences);
+                let apart = normed.reshape((sequences, rows / sequences, width))?;
+                let placed = apart.broadcast_add(&positions.rows(&places, &self.device)?)?;
+                Ok(placed.reshape((rows, width))?)
+            }
+            _ => Ok(normed.clone()),
+        }
+    }
+
+    /// The queries of a layer, `[sequences, heads, tokens, head_size]`, rotated, of what [`Self::placed`] gives.
+    fn queries(&self, layer: usize, placed: &Tensor, sequences: usize, angles: &Angles) -> Result<Tensor> {
+        let weights = &self.layers[layer];
+        let flat = self.clipped(weights.query.forward(placed)?)?;
+        let heads = self.normed_heads(&flat, weights.query_norm.as_ref(), sequences, self.spec.heads)?;
+        self.rotate(layer, &heads, angles)
+    }
+
+    /// The keys of a layer, `[sequences, kv_heads, tokens, head_size]`, rotated and not yet smeared.
+    fn keys(&self, layer: usize, placed: &Tensor, sequences: usize, angles: &Angles) -> Result<Tensor> {
+        let weights = &self.layers[layer];
+        let flat = self.clipped(weights.key.forward(placed)?)?;
+        let heads = self.normed_heads(&flat, weights.key_norm.as_ref(), sequences, self.spec.kv_heads)?;
+        self.rotate(layer, &heads, angles)
+    }
+
+    fn clipped(&self, flat: Tensor) -> Result<Tensor> {
+        Ok(match self.spec.attention.clip {
+            Some(clip) => flat.clamp(-clip, clip)?,
+            None => flat,
+        })
+    }
+
+    /// `[sequences * tokens, heads * head_size]`, normalised, as `[sequences, heads, tokens, head_size]`.
+    fn normed_heads(
+        &self,
+        flat: &Tensor,
+        norm: Option<&NormWeights>,
+        sequences: usize,
+        heads: usize,
+    ) -> Result<Tensor> {
+        let (Some(norm), Some(spec)) = (norm, self.spec.attention.query_key_norm) else {
+            return self.split_heads(flat, sequences, heads);
+        };
+        let apart = || flat.reshape(((), self.spec.head_size));
+        let normed = match spec.over {
+            NormOver::AllHeads => norm.apply(flat)?,
+            NormOver::Head => norm.apply(&apart()?)?,
+            NormOver::HeadWithItsGains => {
+                let apart = apart()?;
+                let divided = norm.centred(&apart)?.broadcast_div(&norm.divisors(&apart)?)?;
+                divided.reshape(flat.dims())?.broadcast_mul(&norm.gain)?.broadcast_add(&norm.bias)?
+            }
+        };
+        self.split_heads(&normed, sequences, heads)
     }
 
     /// `[sequences * tokens, heads * head_size]` as `[sequences, heads, tokens, head_size]`.
@@ -279,111 +394,158 @@ impl Decoder {
 
     /// The key at `start - 1` before it was smeared, `[1, kv_heads, 1, head_size]`: made again from the residual stream,
     /// so that the trace need not keep every key twice.
-    fn key_before(&self, weights: &LayerWeights, store: &LayerTrace, start: usize) -> Result<Tensor> {
+    fn key_before(&self, layer: usize, store: &LayerTrace, start: usize) -> Result<Tensor> {
         let x = store.residual.view()?.narrow(0, start - 1, 1)?;
-        let key = weights.key.forward(&self.normalise(&x, &weights.norm)?)?;
-        let angles = self.angles(start - 1, 1)?;
-        self.rotate(&self.split_heads(&key, 1, self.spec.kv_heads)?, angles.as_ref())
+        let placed = self.placed(&self.layers[layer].norm.apply(&x)?, 1, start - 1)?;
+        self.keys(layer, &placed, 1, &self.angles(start - 1, 1, start)?)
     }
 
-    /// The MLP's contribution, `[rows, width]` to the same.
-    fn mlp(&self, x: &Tensor, weights: &MlpWeights, mlp: &Mlp) -> Result<Tensor> {
-        let normed = self.normalise(x, &weights.norm)?;
-        let up = weights.up.forward(&normed)?;
-        let inner = match &weights.gate {
-            Some(gate) => activation::apply(mlp.activation, gate.forward(&normed)?, Some(&up))?,
-            None => activation::apply(mlp.activation, up, None)?,
-        };
-        weights.down.forward(&inner)
+    /// Queries `[heads, tokens, head_size]` and keys `[kv_heads, tokens, head_size]` of a layer at positions `0..tokens`,
+    /// of a normalised residual stream `[tokens, width]` without positions. Keys are not smeared.
+    pub fn queries_and_keys(&self, layer: usize, normed: &Tensor) -> Result<(Tensor, Tensor)> {
+        let tokens = normed.dim(0)?;
+        let placed = self.placed(normed, 1, 0)?;
+        let angles = self.angles(0, tokens, tokens)?;
+        let queries = self.queries(layer, &placed, 1, &angles)?;
+        Ok((queries.squeeze(0)?, self.keys(layer, &placed, 1, &angles)?.squeeze(0)?))
     }
 
-    /// What the first layer's MLP makes of embeddings that no attention has changed, `[rows, width]`; `None` where there
+    /// What the first layer's MLP writes of embeddings that no attention has changed, `[rows, width]`; `None` where there
     /// is none.
     pub fn first_mlp(&self, x: &Tensor) -> Result<Option<Tensor>> {
         let weights = self.layers.first().and_then(|layer| layer.mlp.as_ref());
-        match (weights, &self.spec.mlp) {
-            (Some(weights), Some(mlp)) => self.mlp(x, weights, mlp).map(Some),
-            _ => Ok(None),
-        }
+        let (Some(weights), Some(mlp)) = (weights, self.spec.mlp.first()) else { return Ok(None) };
+        let made = weights.forward(x, mlp)?;
+        Ok(Some((self.add(x, made, weights.post_norm.as_ref())? - x)?))
     }
 
-    /// Normalises each row of `[rows, width]`.
-    pub fn normalise(&self, x: &Tensor, weights: &NormWeights) -> Result<Tensor> {
-        let x = x.contiguous()?;
-        Ok(match self.spec.norm.kind {
-            NormKind::Rms => candle_nn::ops::rms_norm(&x, &weights.gain, self.spec.norm.epsilon)?,
-            NormKind::Layer => {
-                candle_nn::ops::layer_norm(&x, &weights.gain, &weights.bias, self.spec.norm.epsilon)?
-            }
-        })
-    }
-
-    /// Cosines and sines for positions `start..start + tokens`, each `[tokens, head_size / 2]`.
-    fn angles(&self, start: usize, tokens: usize) -> Result<Option<(Tensor, Tensor)>> {
-        let Positions::Rotary(rotary) = &self.spec.positions else { return Ok(None) };
-        let frequencies = Tensor::new(rotary.frequencies.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
+    /// Cosines and sines of each rotation for positions `start..start + tokens` of a sequence of `total` tokens.
+    fn angles(&self, start: usize, tokens: usize, total: usize) -> Result<Angles> {
+        let Positions::Rotary { tables, .. } = &self.spec.positions else { return Ok(Angles::new()) };
         let positions: Vec<f32> = (start..start + tokens).map(|position| position as f32).collect();
-        let angles = Tensor::from_vec(positions, (tokens, 1), &Device::Cpu)?.broadcast_mul(&frequencies)?;
-        Ok(Some((angles.cos()?.to_device(&self.device)?, angles.sin()?.to_device(&self.device)?)))
-    }
-
-    /// Queries or keys of positions `0..tokens`, `[sequences, heads, tokens, head_size]`, as positions turn them: rotated
-    /// in rotary models, else as they are.
-    pub fn rotated(&self, x: &Tensor) -> Result<Tensor> {
-        self.rotate(x, self.angles(0, x.dim(2)?)?.as_ref())
-    }
-
-    /// Rotates queries or keys, `[sequences, heads, tokens, head_size]`.
-    fn rotate(&self, x: &Tensor, angles: Option<&(Tensor, Tensor)>) -> Result<Tensor> {
-        let (Positions::Rotary(rotary), Some((cos, sin))) = (&self.spec.positions, angles) else {
-            return Ok(x.clone());
+        let positions = Tensor::from_vec(positions, (tokens, 1), &Device::Cpu)?;
+        let table = |table: &super::rotary::Rotary| {
+            let frequencies = Tensor::new(&*table.frequencies(total), &Device::Cpu)?.unsqueeze(0)?;
+            let angles = positions.broadcast_mul(&frequencies)?;
+            let placed = |x: Tensor| scaled(x, table.factor).and_then(|x| Ok(x.to_device(&self.device)?));
+            Ok((placed(angles.cos()?)?, placed(angles.sin()?)?))
         };
-        Ok(match rotary.pairing {
-            Pairing::Halves => candle_nn::rotary_emb::rope(x, cos, sin)?,
-            Pairing::Neighbours => candle_nn::rotary_emb::rope_i(x, cos, sin)?,
-        })
+        tables.iter().map(table).collect()
+    }
+
+    /// Rotates queries or keys of a layer, `[sequences, heads, tokens, head_size]`.
+    fn rotate(&self, layer: usize, x: &Tensor, angles: &Angles) -> Result<Tensor> {
+        let Positions::Rotary { tables, of_layer } = &self.spec.positions else { return Ok(x.clone()) };
+        let Some(table) = of_layer[layer] else { return Ok(x.clone()) };
+        let (rotary, (cos, sin)) = (&tables[table], &angles[table]);
+        let turn = |x: &Tensor| match rotary.pairing {
+            Pairing::Halves => candle_nn::rotary_emb::rope(x, cos, sin),
+            Pairing::Neighbours => candle_nn::rotary_emb::rope_i(x, cos, sin),
+        };
+        let rest = self.spec.head_size - rotary.size;
+        if rest == 0 {
+            return Ok(turn(x)?);
+        }
+        let turned = turn(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
+        Ok(Tensor::cat(&[turned, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
     }
 
     /// Embeds `sequences` sequences of equal length that begin at position `start`: `[sequences, tokens, width]`.
     fn embed(&self, ids: &[u32], sequences: usize, start: usize) -> Result<Tensor> {
         let tokens = ids.len() / sequences;
-        let x = self.embedding.rows(ids, &self.device)?.reshape((sequences, tokens, self.spec.width))?;
-        Ok(match &self.positions {
-            Some(positions) => {
-                let places: Vec<u32> = (start..start + tokens).map(|place| place as u32).collect();
-                x.broadcast_add(&positions.rows(&places, &self.device)?)?
-            }
+        let x = self.embedded(ids)?.reshape((sequences, tokens, self.spec.width))?;
+        Ok(match self.position_rows(start, tokens)? {
+            Some(positions) => x.broadcast_add(&positions)?,
             None => x,
         })
     }
 
-    /// Logits, `[rows, vocabulary]`, of the residual stream after the last layer, `[rows, width]`.
-    pub fn logits(&self, last: &Tensor) -> Result<Tensor> {
-        self.unembedding().product(&self.normalise(last, &self.norm)?)
+    /// The residual stream that tokens begin with, but for their positions: `[ids, width]`.
+    pub fn embedded(&self, ids: &[u32]) -> Result<Tensor> {
+        let rows = self.embedding.rows(ids, &self.device)?;
+        let rows = match &self.projection_in {
+            Some(projection) => projection.product(&rows)?,
+            None => rows,
+        };
+        let rows = scaled(rows, self.spec.embedding.scale)?;
+        match &self.embedding_norm {
+            Some(norm) => norm.apply(&rows),
+            None => Ok(rows),
+        }
     }
 
-    /// What the heads of a layer write to the residual stream, `[rows, width]`, when their outputs side by side are
-    /// `[rows, heads * head_size]`; without the projection's bias, which belongs to no head.
-    pub fn write(&self, layer: usize, outputs: &Tensor) -> Result<Tensor> {
-        self.layers[layer].output.product(outputs)
+    /// The learned vectors of positions `start..start + tokens` that the residual stream begins with, `[tokens, width]`;
+    /// `None` where there are none in it.
+    pub fn position_rows(&self, start: usize, tokens: usize) -> Result<Option<Tensor>> {
+        match (&self.positions, &self.spec.positions) {
+            (Some(positions), &Positions::Learned { offset, read_by: ReadBy::Everything }) => {
+                positions.rows(&places(offset + start, tokens), &self.device).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Logits, `[rows, vocabulary]`, of the residual stream after the last layer, `[rows, width]`.
+    pub fn logits(&self, last: &Tensor) -> Result<Tensor> {
+        self.unembed(&self.norm.apply(last)?)
+    }
+
+    /// Logits, `[rows, vocabulary]`, of the residual stream after the last normalisation, `[rows, width]`.
+    pub fn unembed(&self, normed: &Tensor) -> Result<Tensor> {
+        let logits = self.unembedding().forward(&self.outward(normed)?)?;
+        let logits = scaled(logits, self.spec.logits.scale)?;
+        Ok(match self.spec.logits.cap {
+            Some(cap) => (scaled(logits, 1.0 / cap)?.tanh()? * f64::from(cap))?,
+            None => logits,
+        })
+    }
+
+    /// The residual stream in the width of the embedding, `[rows, embedding width]`.
+    fn outward(&self, normed: &Tensor) -> Result<Tensor> {
+        match &self.projection_out {
+            Some(projection) => projection.product(normed),
+            None => Ok(normed.clone()),
+        }
+    }
+
+    /// What heads write to the residual stream at some tokens, `[rows, width]`, when their outputs side by side are
+    /// `part`, `[rows, heads * head_size]`, and those of all heads are `whole`; without the projection's bias, which
+    /// belongs to no head. A normalisation of what attention writes divides as it does for the whole.
+    pub fn write(&self, layer: usize, part: &Tensor, whole: &Tensor) -> Result<Tensor> {
+        let weights = &self.layers[layer];
+        let written = weights.output.product(part)?;
+        let written = match &weights.post_norm {
+            Some(norm) if self.spec.norm.place.is_after() => {
+                norm.of_part(&written, &weights.output.forward(whole)?)?
+            }
+            _ => written,
+        };
+        scaled(written, self.spec.residual_scale)
     }
 
     /// Logits that `part` of the residual stream makes by itself, `[1, vocabulary]`, where the whole is `last`
-    /// `[1, width]`: the last normalisation is taken with the whole's mean square (or variance).
+    /// `[1, width]`: the last normalisation is taken with the whole's mean square (or variance), and logits are not bent.
     pub fn direct_logits(&self, part: &Tensor, last: &Tensor) -> Result<Tensor> {
-        let centre = |x: &Tensor| match self.spec.norm.kind {
-            NormKind::Rms => Ok::<_, candle_core::Error>(x.clone()),
-            NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(1)?),
-        };
-        let square = centre(last)?.sqr()?.mean_keepdim(1)?;
-        let divisor = (square + f64::from(self.spec.norm.epsilon))?.sqrt()?;
-        let part = centre(part)?.broadcast_div(&divisor)?.broadcast_mul(&self.norm.gain)?;
-        self.unembedding().product(&part)
+        let logits = self.unembedding().product(&self.outward(&self.norm.of_part(part, last)?)?)?;
+        scaled(logits, self.spec.logits.scale)
     }
 
-    /// The matrix that turns the residual stream into logits.
-    pub fn unembedding(&self) -> &Linear {
+    /// The stored matrix at the end of [`Self::unembed`].
+    fn unembedding(&self) -> &Linear {
         self.unembedding.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// The directions in the normalised residual stream that make the logits of `ids`, `[ids, width]`.
+    pub fn unembedding_rows(&self, ids: &[u32]) -> Result<Tensor> {
+        let rows = self.unembedding().rows(ids, &self.device)?;
+        let rows = match &self.projection_out {
+            Some(projection) => {
+                let outputs: Vec<u32> = (0..projection.outputs() as u32).collect();
+                rows.matmul(&projection.rows(&outputs, &self.device)?)?
+            }
+            None => rows,
+        };
+        scaled(rows, self.spec.logits.scale)
     }
 
     /// Checks that `ids` exist and fit in the context after `start` tokens.
@@ -403,6 +565,16 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// Rows of a table of positions.
+fn places(start: usize, tokens: usize) -> Vec<u32> {
+    (start..start + tokens).map(|place| place as u32).collect()
+}
+
+/// `x * factor`, where that is anything else.
+fn scaled(x: Tensor, factor: f32) -> Result<Tensor> {
+    Ok(if factor == 1.0 { x } else { (x * f64::from(factor))? })
 }
 
 /// Mixes each of `keys`, `[sequences, heads, tokens, head_size]`, with the one before it; `before` comes before the first,

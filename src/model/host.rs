@@ -3,13 +3,17 @@
 //! Weights are read where they lie (mapped, in their own type) and widened a few rows at a time into a buffer that
 //! stays in the cache, so that a bf16 or quantised model costs its own size in memory and nothing is converted twice.
 
-use std::{cell::RefCell, ops::Range};
+use std::cell::RefCell;
 
+use anyhow::{Context, Result};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::{slot::Layout, spec::Activation};
-use crate::checkpoint::weights::StoredTensor;
+use super::{
+    slot::{Layout, Share},
+    spec::Activation,
+};
+use crate::checkpoint::weights::{StoredTensor, WeightType};
 
 /// Outputs of a task: multiples of the product kernel's widest tile, at most what stays in the cache when widened.
 const TILE: usize = 64;
@@ -20,18 +24,40 @@ const MOST_OUTPUTS: usize = 5 * TILE;
 pub struct Matrix {
     tensor: StoredTensor,
     layout: Layout,
-    outputs: Range<usize>,
+    share: Share,
+    outputs: usize,
     inputs: usize,
 }
 
+/// Weights as a product sees them, `[inputs, outputs]`, with the steps between inputs and outputs.
+type Seen<'a> = (&'a [f32], usize, usize);
+
 impl Matrix {
-    /// The `outputs` of a two-sided tensor.
-    pub fn new(tensor: StoredTensor, layout: Layout, outputs: Range<usize>) -> Self {
+    /// The `outputs` of a two-sided tensor that `share` says.
+    pub fn new(tensor: StoredTensor, layout: Layout, share: Share, outputs: usize) -> Self {
         let inputs = match layout {
             Layout::OutIn => tensor.shape[1],
             Layout::InOut => tensor.shape[0],
         };
-        Self { tensor, layout, outputs, inputs }
+        Self { tensor, layout, share, outputs, inputs }
+    }
+
+    /// `[outputs, inputs]`.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.outputs, self.inputs]
+    }
+
+    /// The type that it is stored in.
+    pub fn kind(&self) -> WeightType {
+        self.tensor.kind
+    }
+
+    /// The same in memory, rounded to one of the plain types that `--dtype` names.
+    pub fn rounded(&self, kind: WeightType) -> Result<Self> {
+        let bytes =
+            kind.narrow(&self.to_f32()).with_context(|| format!("weights are not rounded to {kind:?}"))?;
+        let tensor = StoredTensor::owned(self.tensor.name.clone(), kind, self.shape().to_vec(), bytes)?;
+        Ok(Self::new(tensor, Layout::OutIn, Share::range(0..self.outputs, self.outputs), self.outputs))
     }
 
     /// Numbers in a row of the stored tensor.
@@ -41,7 +67,7 @@ impl Matrix {
 
     /// Writes the weights of output `index` to `out`, `[inputs]`.
     pub fn output(&self, index: usize, out: &mut [f32]) {
-        let index = self.outputs.start + index;
+        let index = self.share.stored(index);
         match self.layout {
             Layout::OutIn => self.tensor.widen_from(index * self.row(), out),
             Layout::InOut => {
@@ -52,35 +78,25 @@ impl Matrix {
         }
     }
 
+    /// Every output, `[outputs, inputs]`.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut all = vec![0.0; self.outputs * self.inputs];
+        all.par_chunks_mut(self.inputs.max(1)).enumerate().for_each(|(index, out)| self.output(index, out));
+        all
+    }
+
     /// `x W^T`: `[rows, inputs]` to `[rows, outputs]`.
     pub fn product(&self, x: &[f32], rows: usize) -> Vec<f32> {
-        let (inputs, outputs) = (self.inputs, self.outputs.len());
+        let (inputs, outputs) = (self.inputs, self.outputs);
         assert_eq!(x.len(), rows * inputs, "a product's input has the wrong size");
         let mut out = vec![0.0f32; rows * outputs];
         let target = Target(out.as_mut_ptr());
-        let direct = self.tensor.as_f32();
         // Every task packs `x` anew for the kernel, so there are no more of them than threads to share the work.
         let step = outputs.div_ceil(rayon::current_num_threads()).next_multiple_of(TILE).min(MOST_OUTPUTS);
         (0..outputs.div_ceil(step)).into_par_iter().for_each(|task| {
             let first = task * step;
             let count = step.min(outputs - first);
-            let stored = self.outputs.start + first;
-            with_scratch(count * inputs, |scratch| {
-                // Weights as the product sees them, `[inputs, count]`, with the steps between inputs and outputs.
-                let (weights, input_step, output_step) = match (self.layout, direct) {
-                    (Layout::OutIn, Some(all)) => (&all[stored * inputs..], 1, inputs),
-                    (Layout::InOut, Some(all)) => (&all[stored..], self.row(), 1),
-                    (Layout::OutIn, None) => {
-                        self.tensor.widen_from(stored * inputs, scratch);
-                        (&*scratch, 1, inputs)
-                    }
-                    (Layout::InOut, None) => {
-                        for (input, row) in scratch.chunks_exact_mut(count).enumerate() {
-                            self.tensor.widen_from(input * self.row() + stored, row);
-                        }
-                        (&*scratch, count, 1)
-                    }
-                };
+            self.with_outputs(first, count, |(weights, input_step, output_step)| {
                 let target = &target;
                 // SAFETY: the steps stay within `x`, `weights` and `out`, whose sizes are given above; no other task
                 // writes these columns of `out`.
@@ -96,6 +112,44 @@ impl Matrix {
             });
         });
         out
+    }
+
+    /// Runs `work` on the weights of `count` outputs from `first` on: where they lie, or widened.
+    fn with_outputs(&self, first: usize, count: usize, work: impl FnOnce(Seen<'_>)) {
+        let inputs = self.inputs;
+        let stored = self.share.stored(first);
+        // From the first of these outputs to the last, what lies between included.
+        let span = self.share.stored(first + count - 1) + 1 - stored;
+        let together = span == count;
+        match (self.layout, self.tensor.as_f32()) {
+            (Layout::OutIn, Some(all)) if together => work((&all[stored * inputs..], 1, inputs)),
+            (Layout::InOut, Some(all)) if together => work((&all[stored..], self.row(), 1)),
+            (Layout::OutIn, _) => with_scratch(count * inputs, |scratch| {
+                if together {
+                    self.tensor.widen_from(stored * inputs, scratch);
+                } else {
+                    for (index, row) in scratch.chunks_exact_mut(inputs).enumerate() {
+                        self.output(first + index, row);
+                    }
+                }
+                work((scratch, 1, inputs));
+            }),
+            (Layout::InOut, _) => with_scratch(inputs * (count + span), |scratch| {
+                let (kept, wide) = scratch.split_at_mut(inputs * count);
+                for (input, row) in kept.chunks_exact_mut(count).enumerate() {
+                    let start = input * self.row() + stored;
+                    if together {
+                        self.tensor.widen_from(start, row);
+                    } else {
+                        self.tensor.widen_from(start, &mut wide[..span]);
+                        for (index, out) in row.iter_mut().enumerate() {
+                            *out = wide[self.share.stored(first + index) - stored];
+                        }
+                    }
+                }
+                work((kept, count, 1));
+            }),
+        }
     }
 }
 
@@ -205,31 +259,41 @@ pub fn row_maxima(numbers: &[f32], columns: usize) -> Vec<f32> {
     )
 }
 
-/// Softmax in place over the visible keys of each row: row `r` sees `first + r + 1` keys, the others become 0.
-pub fn causal_softmax(scores: &mut [f32], keys: usize, first: usize) {
+/// Softmax in place; with `sink`, the score of something that is not among `scores`, they sum to less than one.
+pub fn softmax(scores: &mut [f32], sink: Option<f32>) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
-            for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-                let (visible, hidden) = scores.split_at_mut(first + row + 1);
-                let largest = reduce(visible, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-                for score in visible.iter_mut() {
-                    *score = exp(*score - largest);
-                }
-                let factor = 1.0 / reduce(visible, 0.0, |a, b| a + b);
-                for score in visible.iter_mut() {
-                    *score *= factor;
-                }
-                hidden.fill(0.0);
+            let largest = reduce(scores, sink.unwrap_or(f32::NEG_INFINITY), |a, b| if b > a { b } else { a });
+            for score in scores.iter_mut() {
+                *score = exp(*score - largest);
+            }
+            let beside = sink.map_or(0.0, |sink| exp(sink - largest));
+            let factor = 1.0 / (reduce(scores, 0.0, |a, b| a + b) + beside);
+            for score in scores.iter_mut() {
+                *score *= factor;
             }
         },
     );
 }
 
-/// `activation(x)` in place, times `factor`, number by number, where there is one.
-pub fn activate(activation: Activation, x: &mut [f32], factor: Option<&[f32]>) {
+/// Bends numbers in place to stay below `cap`: `cap * tanh(x / cap)`.
+pub fn bend(numbers: &mut [f32], cap: f32) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            // tanh u = 2 sigmoid(2 u) - 1.
+            map(numbers, |x| cap * (2.0 * sigmoid(2.0 * x / cap) - 1.0));
+        },
+    );
+}
+
+/// `activation(x)` in place on `[rows, columns]`, times `factor`, number by number, where there is one.
+pub fn activate(activation: Activation, columns: usize, x: &mut [f32], factor: Option<&[f32]>) {
     const PIECE: usize = 1 << 14;
-    x.par_chunks_mut(PIECE).enumerate().for_each(|(index, piece)| {
+    // Whole rows, for an activation may look at all of one.
+    let step = columns * (PIECE / columns.max(1)).max(1);
+    x.par_chunks_mut(step.max(1)).enumerate().for_each(|(index, piece)| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
@@ -246,12 +310,29 @@ pub fn activate(activation: Activation, x: &mut [f32], factor: Option<&[f32]>) {
                                 * (1.0 + candle_core::cpu::erf::erf_f32(x * std::f32::consts::FRAC_1_SQRT_2))
                         });
                     }
+                    Activation::GeluSigmoid => map(piece, |x| x * sigmoid(1.702 * x)),
                     Activation::Relu => map(piece, |x| if x > 0.0 { x } else { 0.0 }),
+                    Activation::ReluSquared => map(piece, |x| if x > 0.0 { x * x } else { 0.0 }),
+                    Activation::Solu => {
+                        for row in piece.chunks_exact_mut(columns) {
+                            let before = row.to_vec();
+                            softmax(row, None);
+                            row.iter_mut().zip(before).for_each(|(share, x)| *share *= x);
+                        }
+                    }
+                    Activation::ClippedGate { limit } => map(piece, |x| {
+                        let x = if x > limit { limit } else { x };
+                        x * sigmoid(1.702 * x)
+                    }),
                 }
                 if let Some(factor) = factor {
-                    let start = index * PIECE;
-                    for (x, factor) in piece.iter_mut().zip(&factor[start..]) {
-                        *x *= factor;
+                    let start = index * step;
+                    let factor = piece.iter_mut().zip(&factor[start..]);
+                    match activation {
+                        Activation::ClippedGate { limit } => {
+                            factor.for_each(|(x, factor)| *x *= factor.clamp(-limit, limit) + 1.0);
+                        }
+                        _ => factor.for_each(|(x, factor)| *x *= factor),
                     }
                 }
             },
@@ -277,7 +358,6 @@ fn sigmoid(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::weights::WeightType;
 
     #[test]
     fn exp_is_within_a_few_units_of_the_exact_one() {
@@ -292,18 +372,26 @@ mod tests {
     }
 
     #[test]
-    fn softmax_rows_sum_to_one_and_hide_the_future() {
-        let keys = 40;
-        let mut scores: Vec<f32> = (0..3 * keys).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
-        let before = scores.clone();
-        causal_softmax(&mut scores, keys, 20);
-        for row in 0..3 {
-            let (visible, hidden) = scores[row * keys..(row + 1) * keys].split_at(21 + row);
-            assert!((visible.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-            assert!(hidden.iter().all(|&weight| weight == 0.0));
-            let exact: f64 = before[row * keys..][..21 + row].iter().map(|&s| f64::from(s).exp()).sum();
-            let expected = f64::from(before[row * keys]).exp() / exact;
-            assert!((f64::from(visible[0]) - expected).abs() < 1e-6);
+    fn softmax_is_what_its_formula_says_with_a_sink_and_without() {
+        let before: Vec<f32> = (0..40).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
+        for sink in [None, Some(3.0), Some(20.0)] {
+            let mut scores = before.clone();
+            softmax(&mut scores, sink);
+            let beside = sink.map_or(0.0, |sink| f64::from(sink).exp());
+            let total: f64 = before.iter().map(|&s| f64::from(s).exp()).sum::<f64>() + beside;
+            for (&before, &after) in before.iter().zip(&scores) {
+                assert!((f64::from(after) - f64::from(before).exp() / total).abs() < 1e-6, "{sink:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bent_numbers_stay_below_the_cap() {
+        let before: Vec<f32> = (-60..60).map(|i| i as f32).collect();
+        let mut after = before.clone();
+        bend(&mut after, 20.0);
+        for (x, y) in before.into_iter().zip(after) {
+            assert!((f64::from(y) - 20.0 * (f64::from(x) / 20.0).tanh()).abs() < 5e-6, "{x} became {y}");
         }
     }
 
@@ -316,21 +404,31 @@ mod tests {
             for (layout, shape) in [(Layout::OutIn, [outputs, inputs]), (Layout::InOut, [inputs, outputs])] {
                 let bytes = kind.narrow(&numbers).unwrap();
                 let tensor = StoredTensor::owned("w".into(), kind, shape.to_vec(), bytes).unwrap();
-                let part = 5..outputs - 7;
-                let result = Matrix::new(tensor, layout, part.clone()).product(&x, rows);
-                for row in 0..rows {
-                    for (column, output) in part.clone().enumerate() {
-                        let expected: f32 = (0..inputs)
-                            .map(|input| {
-                                let place = match layout {
-                                    Layout::OutIn => output * inputs + input,
-                                    Layout::InOut => input * outputs + output,
-                                };
-                                x[row * inputs + input] * numbers[place]
-                            })
-                            .sum();
-                        let got = result[row * part.len() + column];
-                        assert!((got - expected).abs() < 1e-3, "{kind:?} {layout:?}: {got} for {expected}");
+                let parts = [
+                    (Share::range(5..outputs - 7, outputs), outputs - 12),
+                    // Every second output; and 4 of every 10 from the fourth on.
+                    (Share { start: 1, block: 1, stride: 2, total: outputs }, outputs / 2),
+                    (Share { start: 3, block: 4, stride: 10, total: outputs }, outputs / 10 * 4),
+                ];
+                for (share, count) in parts {
+                    let matrix = Matrix::new(tensor.clone(), layout, share.clone(), count);
+                    let (result, all) = (matrix.product(&x, rows), matrix.to_f32());
+                    for row in 0..rows {
+                        for column in 0..count {
+                            let output = share.stored(column);
+                            let weight = |input: usize| match layout {
+                                Layout::OutIn => numbers[output * inputs + input],
+                                Layout::InOut => numbers[input * outputs + output],
+                            };
+                            let expected: f32 =
+                                (0..inputs).map(|input| x[row * inputs + input] * weight(input)).sum();
+                            let got = result[row * count + column];
+                            assert!(
+                                (got - expected).abs() < 1e-3,
+                                "{kind:?} {layout:?}: {got} for {expected}"
+                            );
+                            assert_eq!(all[column * inputs + 1], weight(1));
+                        }
                     }
                 }
             }
@@ -345,12 +443,14 @@ mod tests {
             (Activation::GeluTanh, |x| {
                 0.5 * x * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x.powi(3))).tanh())
             }),
+            (Activation::GeluSigmoid, |x| x / (1.0 + (-1.702 * x).exp())),
             (Activation::Relu, |x| x.max(0.0)),
+            (Activation::ReluSquared, |x| x.max(0.0).powi(2)),
         ] {
             let mut y = x.clone();
-            activate(activation, &mut y, Some(&vec![2.0; x.len()]));
+            activate(activation, 8, &mut y, Some(&vec![2.0; x.len()]));
             for (&x, &y) in x.iter().zip(&y) {
-                assert!((f64::from(y) - 2.0 * exact(f64::from(x))).abs() < 2e-6, "{activation:?}({x}) = {y}");
+                assert!((f64::from(y) - 2.0 * exact(f64::from(x))).abs() < 1e-5, "{activation:?}({x}) = {y}");
             }
         }
     }

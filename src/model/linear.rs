@@ -4,8 +4,8 @@
 use anyhow::Result;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
-use super::{host, place::Placement, slot::Layout};
-use crate::checkpoint::weights::StoredTensor;
+use super::{host, place::Placement};
+use crate::checkpoint::weights::WeightType;
 
 /// `y = x W^T + b`.
 pub struct Linear {
@@ -23,42 +23,28 @@ enum Held {
 }
 
 impl Held {
-    /// A copy of the `outputs` of a stored matrix in the device's memory.
-    fn copied(
-        tensor: &StoredTensor,
-        layout: Layout,
-        outputs: std::ops::Range<usize>,
-        placement: &Placement,
-    ) -> Result<Self> {
-        let whole = Tensor::from_vec(tensor.to_f32(), tensor.shape.as_slice(), &Device::Cpu)?;
-        let part = match layout {
-            Layout::OutIn => whole.narrow(0, outputs.start, outputs.len())?,
-            Layout::InOut => whole.narrow(1, outputs.start, outputs.len())?.t()?,
-        };
-        let part = part.to_dtype(placement.held(tensor.kind))?.contiguous()?;
-        Ok(Self::Device(part.to_device(&placement.device)?, placement.computed()))
+    /// A copy of a stored matrix in the device's memory.
+    fn copied(matrix: &host::Matrix, stored: WeightType, placement: &Placement) -> Result<Self> {
+        let [outputs, inputs] = matrix.shape();
+        let whole = Tensor::from_vec(matrix.to_f32(), (outputs, inputs), &Device::Cpu)?;
+        let whole = whole.to_dtype(placement.held(stored))?;
+        Ok(Self::Device(whole.to_device(&placement.device)?, placement.computed()))
     }
 }
 
 impl Linear {
-    /// A layer with the `outputs` of a stored matrix; for an accelerator it is copied there.
-    pub fn new(
-        tensor: &StoredTensor,
-        layout: Layout,
-        outputs: std::ops::Range<usize>,
-        bias: Option<Tensor>,
-        placement: &Placement,
-    ) -> Result<Self> {
-        let count = outputs.len();
-        let inputs = match layout {
-            Layout::OutIn => tensor.shape[1],
-            Layout::InOut => tensor.shape[0],
-        };
+    /// A layer with that matrix; for an accelerator it is copied there.
+    pub fn new(matrix: host::Matrix, bias: Option<Tensor>, placement: &Placement) -> Result<Self> {
+        let [outputs, inputs] = matrix.shape();
+        let stored = matrix.kind();
         let weights = match placement.device.is_cpu() {
-            true => Held::Host(host::Matrix::new(placement.hold(tensor)?, layout, outputs)),
-            false => Held::copied(tensor, layout, outputs, placement)?,
+            true => Held::Host(match placement.rounded(stored) {
+                Some(kind) => matrix.rounded(kind)?,
+                None => matrix,
+            }),
+            false => Held::copied(&matrix, stored, placement)?,
         };
-        Ok(Self { weights, bias, outputs: count, inputs })
+        Ok(Self { weights, bias, outputs, inputs })
     }
 
     /// `[rows, inputs]` to `[rows, outputs]`, in f32.
@@ -133,7 +119,13 @@ pub fn with_host<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> R) -> Result<R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checkpoint::weights::WeightType, model::place::DtypeChoice};
+    use crate::{
+        checkpoint::weights::StoredTensor,
+        model::{
+            place::DtypeChoice,
+            slot::{Layout, Share},
+        },
+    };
 
     #[test]
     fn the_accelerator_s_copy_computes_what_the_processor_does() {
@@ -144,12 +136,13 @@ mod tests {
         for (layout, shape) in [(Layout::OutIn, [outputs, inputs]), (Layout::InOut, [inputs, outputs])] {
             let bytes = WeightType::BF16.narrow(&numbers).unwrap();
             let tensor = StoredTensor::owned("w".into(), WeightType::BF16, shape.to_vec(), bytes).unwrap();
+            let share = Share::range(3..outputs - 5, outputs);
+            let matrix = host::Matrix::new(tensor, layout, share, outputs - 8);
             for dtype in [DtypeChoice::Auto, DtypeChoice::F32] {
                 let placement = Placement { device: Device::Cpu, dtype };
-                let part = 3..outputs - 5;
-                let host = Linear::new(&tensor, layout, part.clone(), None, &placement).unwrap();
-                let weights = Held::copied(&tensor, layout, part.clone(), &placement).unwrap();
-                let device = Linear { weights, bias: None, outputs: part.len(), inputs };
+                let host = Linear::new(matrix.clone(), None, &placement).unwrap();
+                let weights = Held::copied(&matrix, WeightType::BF16, &placement).unwrap();
+                let device = Linear { weights, bias: None, outputs: outputs - 8, inputs };
                 let difference = (host.forward(&x).unwrap() - device.forward(&x).unwrap()).unwrap();
                 let largest = difference.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
                 assert!(largest < 1e-5, "{layout:?} {dtype:?}: {largest}");

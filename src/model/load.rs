@@ -1,23 +1,41 @@
-//! From a plan and stored weights to a decoder, checking every shape on the way.
+//! From a plan and stored weights to a decoder: every shape is checked on the way, and no tensor is left over.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 
 use super::{
-    decoder::{Decoder, LayerWeights, MlpWeights, NormWeights},
+    attention::Rule,
+    decoder::{Decoder, LayerWeights},
+    host::Matrix,
     linear::Linear,
+    mlp::{Body, MlpWeights, Projections},
+    norm::NormWeights,
     place::Placement,
-    slot::{LayerSlot, Layout, Part, Plan, Share, Slot},
-    spec::{Positions, Spec},
+    slot::{LayerSlot, Layout, MlpSlot, Part, Plan, Share, Slot, Source},
+    spec::{Mlp, NormKind, NormOver, NormPlace, Positions, Spec},
 };
 use crate::{
     checkpoint::weights::{StoredTensor, Weights},
     error::Interrupted,
 };
 
+/// How names end of buffers that checkpoints of many families hold and that can be computed.
+const BUFFERS: [&str; 6] = [
+    "rotary_emb.inv_freq",
+    "attn.bias",
+    "attn.masked_bias",
+    "attention.bias",
+    "attention.masked_bias",
+    "position_ids",
+];
+
 /// Builds the decoder of `plan`; `progress` is told layers done and layers in all, and answers false to stop.
+///
+/// # Errors
+/// When a tensor is missing or has another shape than the configuration asks for, or when one is left over that may change
+/// what the model computes.
 pub fn load(
     plan: &Plan,
     weights: &Weights,
@@ -25,124 +43,311 @@ pub fn load(
     progress: &dyn Fn(usize, usize) -> bool,
 ) -> Result<Decoder> {
     let spec = &plan.spec;
-    let loader = Loader { plan, weights, placement };
-    let mut layers = Vec::new();
+    let loader = Loader { plan, spec, weights, placement, used: RefCell::default() };
+    let (mut layers, mut rules) = (Vec::new(), Vec::new());
     for layer in 0..spec.layers {
         if !progress(layer, spec.layers) {
             return Err(Interrupted.into());
         }
-        layers.push(loader.layer(layer, spec)?);
+        layers.push(loader.layer(layer)?);
+        rules.push(loader.rule(layer)?);
     }
+    let (width, outside) = (spec.width, spec.embedding.width);
     let positions = match spec.positions {
-        Positions::Learned => Some(loader.linear(Slot::Positions, None, [spec.context, spec.width])?),
-        Positions::Rotary(_) => None,
+        Positions::Learned { offset, .. } => {
+            Some(loader.linear(Slot::Positions, None, [offset + spec.context, width])?)
+        }
+        _ => None,
     };
-    let unembedding = match (plan.source)(Slot::Unembedding) {
-        Some(_) => Some(loader.linear(Slot::Unembedding, None, [spec.vocabulary, spec.width])?),
+    let head = Slot::Unembedding(Part::Weight);
+    let unembedding = match (plan.source)(head) {
+        Some(_) => {
+            let bias = Some(Slot::Unembedding(Part::Bias));
+            Some(loader.linear(head, bias, [spec.vocabulary, outside])?)
+        }
         None => None,
     };
-    Ok(Decoder {
-        embedding: loader.linear(Slot::Embedding, None, [spec.vocabulary, spec.width])?,
+    let project = |slot, shape| match outside == width {
+        true => Ok(None),
+        false => loader.linear(slot, None, shape).map(Some),
+    };
+    let decoder = Decoder {
+        embedding: loader.linear(Slot::Embedding, None, [spec.vocabulary, outside])?,
+        projection_in: project(Slot::ProjectionIn, [width, outside])?,
+        embedding_norm: match spec.embedding.norm {
+            true => Some(loader.norm(Slot::EmbeddingNorm, width, spec.norm.kind)?),
+            false => None,
+        },
         positions,
         layers,
-        norm: loader.norm(Slot::FinalNorm, spec.width)?,
+        rules: rules.into(),
+        norm: loader.norm_if(spec.norm.last, Slot::FinalNorm)?,
+        projection_out: project(Slot::ProjectionOut, [outside, width])?,
         unembedding,
         spec: Arc::new(spec.clone()),
         device: placement.device.clone(),
-    })
+    };
+    loader.nothing_left()?;
+    Ok(decoder)
 }
 
 struct Loader<'a> {
     plan: &'a Plan,
+    spec: &'a Spec,
     weights: &'a Weights,
     placement: &'a Placement,
+    /// Names of the tensors that a slot has asked for.
+    used: RefCell<BTreeSet<String>>,
 }
 
 impl Loader<'_> {
-    fn layer(&self, layer: usize, spec: &Spec) -> Result<LayerWeights> {
+    fn layer(&self, layer: usize) -> Result<LayerWeights> {
+        let spec = self.spec;
         let (queries, keys) = (spec.heads * spec.head_size, spec.kv_heads * spec.head_size);
-        let linear = |place, outputs, inputs| {
-            let slot = |part| Slot::Layer(layer, place, part);
-            self.linear(slot(Part::Weight), Some(slot(Part::Bias)), [outputs, inputs])
-        };
-        let norm = |place| self.norm(|part| Slot::Layer(layer, place, part), spec.width);
-        let mlp = match &spec.mlp {
-            Some(mlp) => Some(MlpWeights {
-                gate: if mlp.gated { Some(linear(LayerSlot::Gate, mlp.inner, spec.width)?) } else { None },
-                up: linear(LayerSlot::Up, mlp.inner, spec.width)?,
-                down: linear(LayerSlot::Down, spec.width, mlp.inner)?,
-                norm: norm(LayerSlot::MlpNorm)?,
-            }),
-            None => None,
-        };
-        let key_smear = match spec.smeared_keys {
-            true => Some(self.key_smear(layer, spec.kv_heads)?),
+        let linear = |place, shape| self.layer_linear(layer, place, shape);
+        let before = spec.norm.place.is_before();
+        let key_smear = match spec.attention.smeared_keys {
+            true => Some(self.key_smear(layer)?),
             false => None,
         };
         Ok(LayerWeights {
-            norm: norm(LayerSlot::AttentionNorm)?,
+            norm: self.norm_if(before, |part| Slot::Layer(layer, LayerSlot::AttentionNorm, part))?,
+            post_norm: self.post_norm(layer, LayerSlot::AttentionPostNorm)?,
+            query: linear(LayerSlot::Query, [queries, spec.width])?,
+            key: linear(LayerSlot::Key, [keys, spec.width])?,
+            value: linear(LayerSlot::Value, [keys, spec.width])?,
+            query_norm: self.query_key_norm(layer, LayerSlot::QueryNorm, spec.heads)?,
+            key_norm: self.query_key_norm(layer, LayerSlot::KeyNorm, spec.kv_heads)?,
             key_smear,
-            query: linear(LayerSlot::Query, queries, spec.width)?,
-            key: linear(LayerSlot::Key, keys, spec.width)?,
-            value: linear(LayerSlot::Value, keys, spec.width)?,
-            output: linear(LayerSlot::Output, spec.width, queries)?,
-            mlp,
+            output: linear(LayerSlot::Output, [spec.width, queries])?,
+            mlp: match spec.mlp.get(layer) {
+                Some(mlp) => Some(self.mlp(layer, mlp)?),
+                None => None,
+            },
         })
+    }
+
+    fn mlp(&self, layer: usize, mlp: &Mlp) -> Result<MlpWeights> {
+        let spec = self.spec;
+        let body = match mlp.experts {
+            None => Body::Dense(self.projections(layer, LayerSlot::Mlp, mlp)?),
+            Some(experts) => Body::Experts {
+                router: self.layer_linear(layer, LayerSlot::Router, [experts.count, spec.width])?,
+                experts: (0..experts.count)
+                    .map(|expert| self.projections(layer, |place| LayerSlot::Expert(expert, place), mlp))
+                    .collect::<Result<_>>()?,
+            },
+        };
+        let before = spec.norm.place.is_before();
+        Ok(MlpWeights {
+            norm: self.norm_if(before, |part| Slot::Layer(layer, LayerSlot::MlpNorm, part))?,
+            post_norm: self.post_norm(layer, LayerSlot::MlpPostNorm)?,
+            body,
+        })
+    }
+
+    fn projections(
+        &self,
+        layer: usize,
+        place: impl Fn(MlpSlot) -> LayerSlot,
+        mlp: &Mlp,
+    ) -> Result<Projections> {
+        let (inner, width) = (mlp.inner, self.spec.width);
+        let linear = |slot, shape| self.layer_linear(layer, place(slot), shape);
+        Ok(Projections {
+            gate: if mlp.gated { Some(linear(MlpSlot::Gate, [inner, width])?) } else { None },
+            up: linear(MlpSlot::Up, [inner, width])?,
+            inner_norm: match mlp.inner_norm {
+                true => {
+                    let slot = |part| Slot::Layer(layer, place(MlpSlot::InnerNorm), part);
+                    Some(self.norm(slot, inner, NormKind::Layer)?)
+                }
+                false => None,
+            },
+            down: linear(MlpSlot::Down, [width, inner])?,
+        })
+    }
+
+    /// How scores become attention in a layer.
+    fn rule(&self, layer: usize) -> Result<Rule> {
+        let attention = &self.spec.attention;
+        let sinks = match attention.sinks {
+            true => {
+                self.needed_vector(Slot::Layer(layer, LayerSlot::Sinks, Part::Weight), self.spec.heads)?
+            }
+            false => Vec::new(),
+        };
+        let slopes = match &self.spec.positions {
+            Positions::Alibi(slopes) => slopes.clone(),
+            _ => Vec::new(),
+        };
+        let (scale, window) = (attention.scale[layer], attention.windows[layer]);
+        Ok(Rule { scale, cap: attention.cap, slopes, window, sinks })
+    }
+
+    fn layer_linear(&self, layer: usize, place: LayerSlot, shape: [usize; 2]) -> Result<Linear> {
+        let slot = |part| Slot::Layer(layer, place, part);
+        self.linear(slot(Part::Weight), Some(slot(Part::Bias)), shape)
     }
 
     /// The linear layer of a slot that needs `[outputs, inputs]`.
     fn linear(&self, slot: Slot, bias: Option<Slot>, [outputs, inputs]: [usize; 2]) -> Result<Linear> {
-        let source =
-            (self.plan.source)(slot).with_context(|| format!("the family names no tensor for {slot:?}"))?;
-        let tensor = self.weights.get(&source.tensor)?;
-        let share = source.share.unwrap_or(Share { outputs: 0..outputs, total: outputs });
+        let source = self.source(slot).with_context(|| format!("the family names no tensor for {slot:?}"))?;
+        let bias = match bias {
+            Some(slot) => self.vector(slot, outputs)?.map(|bias| self.tensor(bias)).transpose()?,
+            None => None,
+        };
+        let matrix = match source.by_head {
+            true => self.by_head(&source, [outputs, inputs])?,
+            false => self.matrix(source, [outputs, inputs])?,
+        };
+        Linear::new(matrix, bias, self.placement)
+    }
+
+    fn matrix(&self, source: Source, [outputs, inputs]: [usize; 2]) -> Result<Matrix> {
+        let share = source.share.clone().unwrap_or(Share::range(0..outputs, outputs));
         let wanted = match source.layout {
             Layout::OutIn => [share.total, inputs],
             Layout::InOut => [inputs, share.total],
         };
-        check_shape(tensor, &wanted)?;
-        let bias = match bias {
-            Some(slot) => self.vector(slot, outputs)?,
-            None => None,
-        };
-        Linear::new(tensor, source.layout, share.outputs, bias, self.placement)
+        let tensor = self.stored(&source)?;
+        check_shape(&tensor, &wanted)?;
+        Ok(Matrix::new(tensor, source.layout, share, outputs))
+    }
+
+    /// A matrix whose heads are stored apart, `[heads, inputs, head_size]`, put together in memory.
+    fn by_head(&self, source: &Source, [outputs, inputs]: [usize; 2]) -> Result<Matrix> {
+        let tensor = self.stored(source)?;
+        let size = self.spec.head_size;
+        check_shape(&tensor, &[outputs / size, inputs, size])?;
+        let stored = Tensor::from_vec(tensor.to_f32(), tensor.shape.as_slice(), &Device::Cpu)?;
+        let numbers = stored.transpose(1, 2)?.flatten_all()?.to_vec1::<f32>()?;
+        let kind = tensor.kind;
+        let bytes = kind.narrow(&numbers).with_context(|| {
+            format!("tensor `{}` is {}; f32, f16 or bf16 is read here", tensor.name, kind.name())
+        })?;
+        let together = StoredTensor::owned(tensor.name.clone(), kind, vec![outputs, inputs], bytes)?;
+        Ok(Matrix::new(together, Layout::OutIn, Share::range(0..outputs, outputs), outputs))
     }
 
     /// The share of the key before in each smeared key, `[kv_heads, 1, 1]`.
-    fn key_smear(&self, layer: usize, kv_heads: usize) -> Result<Tensor> {
+    fn key_smear(&self, layer: usize) -> Result<Tensor> {
+        let heads = self.spec.kv_heads;
         let slot = Slot::Layer(layer, LayerSlot::KeySmear, Part::Weight);
-        let alpha = self
-            .vector(slot, kv_heads)?
-            .with_context(|| format!("the family names no tensor for {slot:?}"))?;
+        let alpha = self.tensor(self.needed_vector(slot, heads)?)?;
         // 1 - sigmoid(alpha).
-        Ok((alpha.exp()? + 1.0)?.recip()?.reshape((kv_heads, 1, 1))?)
+        Ok((alpha.exp()? + 1.0)?.recip()?.reshape((heads, 1, 1))?)
     }
 
-    fn norm(&self, slot: impl Fn(Part) -> Slot, width: usize) -> Result<NormWeights> {
-        let gain = self.vector(slot(Part::Weight), width)?;
-        let gain =
-            gain.with_context(|| format!("the family names no tensor for {:?}", slot(Part::Weight)))?;
-        let bias = match self.vector(slot(Part::Bias), width)? {
-            Some(bias) => bias,
-            None => Tensor::zeros(width, candle_core::DType::F32, &self.placement.device)?,
+    fn post_norm(&self, layer: usize, place: LayerSlot) -> Result<Option<NormWeights>> {
+        let norm = &self.spec.norm;
+        let slot = |part| Slot::Layer(layer, place, part);
+        match norm.place.is_after() || norm.place == NormPlace::Sum {
+            true => self.norm(slot, self.spec.width, norm.kind).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn query_key_norm(&self, layer: usize, place: LayerSlot, heads: usize) -> Result<Option<NormWeights>> {
+        let Some(norm) = self.spec.attention.query_key_norm else { return Ok(None) };
+        let size = match norm.over {
+            NormOver::Head => self.spec.head_size,
+            NormOver::HeadWithItsGains | NormOver::AllHeads => heads * self.spec.head_size,
         };
-        Ok(NormWeights { gain, bias })
+        self.norm(|part| Slot::Layer(layer, place, part), size, norm.kind).map(Some)
     }
 
-    /// The vector of a slot, `[size]` in f32; `None` where the family has none.
-    fn vector(&self, slot: Slot, size: usize) -> Result<Option<Tensor>> {
-        let Some(source) = (self.plan.source)(slot) else { return Ok(None) };
+    /// The normalisation of a slot, or one that leaves everything as it is.
+    fn norm_if(&self, there: bool, slot: impl Fn(Part) -> Slot) -> Result<NormWeights> {
+        match there && self.spec.norm.kind != NormKind::None {
+            true => self.norm(slot, self.spec.width, self.spec.norm.kind),
+            false => self.norm_of(NormKind::None, vec![1.0; self.spec.width], None),
+        }
+    }
+
+    /// A normalisation; a family that names no tensor has no gain or no bias.
+    fn norm(&self, slot: impl Fn(Part) -> Slot, width: usize, kind: NormKind) -> Result<NormWeights> {
+        let gain = match self.vector(slot(Part::Weight), width)? {
+            Some(gain) => gain.into_iter().map(|gain| gain + self.spec.norm.gain_offset).collect(),
+            None => vec![1.0; width],
+        };
+        self.norm_of(kind, gain, self.vector(slot(Part::Bias), width)?)
+    }
+
+    fn norm_of(&self, kind: NormKind, gain: Vec<f32>, bias: Option<Vec<f32>>) -> Result<NormWeights> {
+        let bias = bias.unwrap_or_else(|| vec![0.0; gain.len()]);
+        let epsilon = self.spec.norm.epsilon;
+        Ok(NormWeights { kind, epsilon, gain: self.tensor(gain)?, bias: self.tensor(bias)? })
+    }
+
+    fn needed_vector(&self, slot: Slot, size: usize) -> Result<Vec<f32>> {
+        self.vector(slot, size)?.with_context(|| format!("the family names no tensor for {slot:?}"))
+    }
+
+    /// The numbers of a slot, `size` of them; `None` where the family has none.
+    fn vector(&self, slot: Slot, size: usize) -> Result<Option<Vec<f32>>> {
+        let Some(source) = self.source(slot) else { return Ok(None) };
+        let pieces = 1 + source.more.len();
+        let share = source.share.clone().unwrap_or(Share::range(0..size / pieces, size / pieces));
+        let wanted = match source.by_head {
+            true => vec![size / self.spec.head_size, self.spec.head_size],
+            false => vec![share.total],
+        };
+        let mut numbers = Vec::with_capacity(size);
+        for name in [&source.tensor].into_iter().chain(&source.more) {
+            let tensor = self.stored(&Source { tensor: name.clone(), ..source.clone() })?;
+            check_shape(&tensor, &wanted)?;
+            let all = tensor.to_f32();
+            numbers.extend((0..size / pieces).map(|index| all[share.stored(index)]));
+        }
+        Ok(Some(numbers))
+    }
+
+    /// Where a slot's tensor is; each that is named is used.
+    fn source(&self, slot: Slot) -> Option<Source> {
+        let source = (self.plan.source)(slot)?;
+        self.used.borrow_mut().extend(source.more.iter().chain([&source.tensor]).cloned());
+        Some(source)
+    }
+
+    fn stored(&self, source: &Source) -> Result<StoredTensor> {
         let tensor = self.weights.get(&source.tensor)?;
-        let share = source.share.unwrap_or(Share { outputs: 0..size, total: size });
-        check_shape(tensor, &[share.total])?;
-        let vector = Tensor::new(&tensor.to_f32()[share.outputs], &Device::Cpu)?;
-        Ok(Some(vector.to_device(&self.placement.device)?))
+        match source.entry {
+            Some(entry) => tensor.part(entry),
+            None => Ok(tensor.clone()),
+        }
+    }
+
+    fn tensor(&self, numbers: Vec<f32>) -> Result<Tensor> {
+        let size = numbers.len();
+        Ok(Tensor::from_vec(numbers, size, &Device::Cpu)?.to_device(&self.placement.device)?)
+    }
+
+    /// Refuses a checkpoint with a tensor that no slot has asked for, and that is none of those without use.
+    fn nothing_left(&self) -> Result<()> {
+        let used = self.used.borrow();
+        let ends = |name: &str, ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        let left =
+            |name: &&str| !used.contains(*name) && !ends(name, &BUFFERS) && !ends(name, self.plan.unused);
+        let Some(name) = self.weights.iter().map(|tensor| tensor.name.as_str()).find(left) else {
+            return Ok(());
+        };
+        let nearest = crate::text::nearest(name, used.iter().map(String::as_str)).unwrap_or_default();
+        bail!(
+            "tensor `{}` has no place in a model with this configuration (the nearest that has: `{nearest}`); the weights \
+             belong to another model, or do more than attnscope knows of",
+            name.escape_debug()
+        )
     }
 }
 
 fn check_shape(tensor: &StoredTensor, wanted: &[usize]) -> Result<()> {
     if tensor.shape != wanted {
-        bail!("tensor `{}` is {:?}, but the configuration asks for {wanted:?}", tensor.name, tensor.shape);
+        bail!(
+            "tensor `{}` is {:?}, but the configuration asks for {wanted:?}",
+            tensor.name.escape_debug(),
+            tensor.shape
+        );
     }
     Ok(())
 }

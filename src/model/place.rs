@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 
 use super::spec::Spec;
 use crate::{
-    checkpoint::weights::{StoredTensor, WeightType, Weights},
+    checkpoint::weights::{WeightType, Weights},
     memory,
     text::size,
 };
@@ -129,20 +129,16 @@ impl Placement {
         }
     }
 
-    /// A stored tensor as the processor holds it: as it lies in the file, or rounded to the type that was asked for.
-    pub fn hold(&self, tensor: &StoredTensor) -> Result<StoredTensor> {
+    /// The type that the processor rounds weights to that are stored as `stored`; `None` where they stay as they lie in
+    /// the file.
+    pub fn rounded(&self, stored: WeightType) -> Option<WeightType> {
         let kind = match self.dtype {
-            DtypeChoice::Auto => return Ok(tensor.clone()),
+            DtypeChoice::Auto => return None,
             DtypeChoice::F32 => WeightType::F32,
             DtypeChoice::Bf16 => WeightType::BF16,
             DtypeChoice::F16 => WeightType::F16,
         };
-        match kind.narrow(&tensor.to_f32()) {
-            Some(bytes) if kind != tensor.kind => {
-                StoredTensor::owned(tensor.name.clone(), kind, tensor.shape.clone(), bytes)
-            }
-            _ => Ok(tensor.clone()),
-        }
+        Some(kind).filter(|&kind| kind != stored)
     }
 
     /// `cpu`, `cuda:0`, `metal`.
@@ -197,7 +193,7 @@ impl Need {
     /// What a prompt of `tokens` tokens takes besides the weights.
     pub fn of_prompt(spec: &Spec, tokens: usize) -> Self {
         let trace = spec.layers * (spec.width + (spec.heads + 2 * spec.kv_heads) * spec.head_size);
-        let pass = 8 * spec.width + 3 * spec.mlp.map_or(0, |mlp| mlp.inner);
+        let pass = 8 * spec.width + 3 * spec.mlp.iter().map(|mlp| mlp.inner).max().unwrap_or(0);
         Self { weights: 0, work: 4 * (tokens * (trace + pass)) as u64 + 4 * spec.vocabulary as u64 }
     }
 

@@ -7,16 +7,22 @@ use super::spec::Spec;
 /// A place in the decoder that a tensor fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// Token embedding, `[vocabulary, width]`.
+    /// Token embedding, `[vocabulary, embedding width]`.
     Embedding,
-    /// Learned positions, `[context, width]`.
+    /// From the embedding's width to the residual stream's, `[width, embedding width]`.
+    ProjectionIn,
+    /// Normalisation of the embedding.
+    EmbeddingNorm(Part),
+    /// Learned positions, `[offset + context, width]`.
     Positions,
     /// A weight of a layer.
     Layer(usize, LayerSlot, Part),
     /// The last normalisation, `[width]`.
     FinalNorm(Part),
-    /// The unembedding, `[vocabulary, width]`; absent where it is the embedding.
-    Unembedding,
+    /// From the residual stream's width to the embedding's, `[embedding width, width]`.
+    ProjectionOut,
+    /// The unembedding, `[vocabulary, embedding width]`, and its bias; absent where it is the embedding.
+    Unembedding(Part),
 }
 
 /// A place within a layer.
@@ -24,23 +30,46 @@ pub enum Slot {
 pub enum LayerSlot {
     /// Normalisation before attention.
     AttentionNorm,
+    /// Normalisation of what attention writes, or of the residual stream after it.
+    AttentionPostNorm,
     /// Query projection, `[heads * head_size, width]`.
     Query,
     /// Key projection, `[kv_heads * head_size, width]`.
     Key,
-    /// How much of a key is its own, for each head: `[kv_heads]`, in models with smeared keys.
-    KeySmear,
     /// Value projection, `[kv_heads * head_size, width]`.
     Value,
+    /// Normalisation of queries.
+    QueryNorm,
+    /// Normalisation of keys.
+    KeyNorm,
+    /// How much of a key is its own, for each head: `[kv_heads]`, in models with smeared keys.
+    KeySmear,
+    /// The score of each head that belongs to no key, `[heads]`.
+    Sinks,
     /// Output projection, `[width, heads * head_size]`.
     Output,
     /// Normalisation before the MLP.
     MlpNorm,
-    /// Gate of the MLP, `[inner, width]`.
+    /// Normalisation of what the MLP writes, or of the residual stream after it.
+    MlpPostNorm,
+    /// The MLP.
+    Mlp(MlpSlot),
+    /// What picks experts, `[experts, width]`.
+    Router,
+    /// One expert's MLP.
+    Expert(usize, MlpSlot),
+}
+
+/// A place within an MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MlpSlot {
+    /// Gate, `[inner, width]`.
     Gate,
-    /// Way into the MLP, `[inner, width]`.
+    /// Way in, `[inner, width]`.
     Up,
-    /// Way out of the MLP, `[width, inner]`.
+    /// Normalisation of the hidden layer, `[inner]`.
+    InnerNorm,
+    /// Way out, `[width, inner]`.
     Down,
 }
 
@@ -53,6 +82,16 @@ pub enum Part {
     Bias,
 }
 
+impl Part {
+    /// `weight` or `bias`, as names of tensors end.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Bias => "bias",
+        }
+    }
+}
+
 /// Order of the two sides of a stored matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -62,13 +101,30 @@ pub enum Layout {
     InOut,
 }
 
-/// The part of a shared tensor that belongs to one slot.
+/// The part of a shared tensor that belongs to one slot: of every `stride` outputs from `start` on, the first `block`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Its outputs.
-    pub outputs: Range<usize>,
+    /// Its first output.
+    pub start: usize,
+    /// How many of its outputs lie together.
+    pub block: usize,
+    /// Outputs from the beginning of one block to that of the next.
+    pub stride: usize,
     /// Outputs of the whole tensor.
     pub total: usize,
+}
+
+impl Share {
+    /// All outputs in `range`.
+    pub fn range(range: Range<usize>, total: usize) -> Self {
+        let length = range.len().max(1);
+        Self { start: range.start, block: length, stride: length, total }
+    }
+
+    /// Where output `index` of the share is in the whole tensor.
+    pub fn stored(&self, index: usize) -> usize {
+        self.start + index / self.block * self.stride + index % self.block
+    }
 }
 
 /// Where a family keeps the tensor of a slot.
@@ -80,34 +136,64 @@ pub struct Source {
     pub layout: Layout,
     /// Which of its outputs belong here, where several slots share a tensor.
     pub share: Option<Share>,
-    /// Whether the name is the same with every prefix.
-    fixed: bool,
+    /// Which matrix of a stack it is, where the tensor is one: of experts, `[experts, ..]`.
+    pub entry: Option<usize>,
+    /// Whether each head's part is a matrix of its own, `[heads, inputs, head_size]`, or a row, `[heads, head_size]`.
+    pub by_head: bool,
+    /// Tensors whose numbers follow, where a vector is stored in pieces.
+    pub more: Vec<String>,
 }
 
 impl Source {
     /// A whole tensor in the usual order.
     pub fn whole(tensor: impl Into<String>) -> Self {
-        Self { tensor: tensor.into(), layout: Layout::OutIn, share: None, fixed: false }
-    }
-
-    /// A whole tensor whose name no prefix changes.
-    pub fn unprefixed(tensor: impl Into<String>) -> Self {
-        Self { fixed: true, ..Self::whole(tensor) }
-    }
-
-    /// The same in a file whose tensors carry `prefix` before the rest of their names.
-    pub fn prefixed(mut self, prefix: &str) -> Self {
-        if !self.fixed {
-            self.tensor.insert_str(0, prefix);
+        Self {
+            tensor: tensor.into(),
+            layout: Layout::OutIn,
+            share: None,
+            entry: None,
+            by_head: false,
+            more: Vec::new(),
         }
-        self
+    }
+
+    /// The same in another order.
+    pub fn stored(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// The same, of which a part belongs here.
+    pub fn shared(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
+    }
+
+    /// The same, of whose stack of matrices one belongs here.
+    pub fn entry(self, entry: usize) -> Self {
+        Self { entry: Some(entry), ..self }
+    }
+
+    /// The same, stored head by head.
+    pub fn by_head(self) -> Self {
+        Self { by_head: true, ..self }
     }
 }
+
+/// The tensor of a slot; `None` where the model has none.
+pub type SourceOf = Box<dyn Fn(Slot) -> Option<Source> + Send + Sync>;
 
 /// A model that can be loaded: what it is, and where each of its weights is.
 pub struct Plan {
     /// The decoder.
     pub spec: Spec,
-    /// The tensor of a slot; `None` where the model has none.
-    pub source: Box<dyn Fn(Slot) -> Option<Source> + Send + Sync>,
+    /// The tensor of a slot.
+    pub source: SourceOf,
+    /// How names end of tensors that the decoder has no use for: buffers that can be computed, weights of other heads.
+    pub unused: &'static [&'static str],
+}
+
+impl Plan {
+    /// A plan without unused tensors.
+    pub fn new(spec: Spec, source: impl Fn(Slot) -> Option<Source> + Send + Sync + 'static) -> Self {
+        Self { spec, source: Box::new(source), unused: &[] }
+    }
 }

@@ -1,5 +1,7 @@
 //! What there is to say about a decoder before its weights are read: independent settings that together describe any family.
 
+use super::rotary::Rotary;
+
 /// Everything that tells one decoder from another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -17,73 +19,159 @@ pub struct Spec {
     pub vocabulary: usize,
     /// Longest sequence, in tokens.
     pub context: usize,
+    /// From token ids to the residual stream.
+    pub embedding: Embedding,
     /// How a token's place is told.
     pub positions: Positions,
-    /// Normalisation before attention, before the MLP and at the end.
+    /// How the residual stream is normalised.
     pub norm: Norm,
-    /// Factor on query . key before the softmax, for each layer.
-    pub scale: Vec<f32>,
-    /// The MLP of every layer; `None` in attention-only models.
-    pub mlp: Option<Mlp>,
-    /// Whether a key is mixed with the one before it (Olsson et al. 2022, Argument 2): after rotation, so that like in
-    /// the paper a key brings its position along, `k[j] <- s k[j] + (1 - s) k[j-1]` with `s = sigmoid(alpha)` of the
-    /// key's head. The first key stays as it is.
-    pub smeared_keys: bool,
+    /// What attention does in every layer.
+    pub attention: Attention,
+    /// Whether attention and MLP of a layer read the same residual stream, and both are added to it at once.
+    pub parallel: bool,
+    /// Factor on what attention and MLP add to the residual stream.
+    pub residual_scale: f32,
+    /// The MLP of each layer; empty in attention-only models.
+    pub mlp: Vec<Mlp>,
+    /// From the residual stream to logits.
+    pub logits: Logits,
 }
 
 impl Spec {
+    /// A decoder of the plainest kind: learned positions, LayerNorm before attention, before the MLP and at the end, the
+    /// usual scale, no MLP. Pages change what their family does otherwise.
+    pub fn plain(shape: Shape) -> Self {
+        let Shape { layers, width, heads, kv_heads, head_size, vocabulary, context } = shape;
+        Self {
+            layers,
+            width,
+            heads,
+            kv_heads,
+            head_size,
+            vocabulary,
+            context,
+            embedding: Embedding { width, scale: 1.0, norm: false },
+            positions: Positions::Learned { offset: 0, read_by: ReadBy::Everything },
+            norm: Norm {
+                kind: NormKind::Layer,
+                epsilon: 1e-5,
+                gain_offset: 0.0,
+                place: NormPlace::Before,
+                last: true,
+            },
+            attention: Attention {
+                scale: vec![1.0 / (head_size as f32).sqrt(); layers],
+                windows: vec![None; layers],
+                cap: None,
+                clip: None,
+                query_key_norm: None,
+                sinks: false,
+                smeared_keys: false,
+            },
+            parallel: false,
+            residual_scale: 1.0,
+            mlp: Vec::new(),
+            logits: Logits { scale: 1.0, cap: None },
+        }
+    }
+
     /// Query heads that share a key/value head.
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads
     }
 
-    /// The usual scale, `1 / sqrt(head_size)`, in every layer.
-    pub fn usual_scale(layers: usize, head_size: usize) -> Vec<f32> {
-        vec![1.0 / (head_size as f32).sqrt(); layers]
+    /// The rotation of queries and keys in a layer, where there is one.
+    pub fn rotary(&self, layer: usize) -> Option<&Rotary> {
+        match &self.positions {
+            Positions::Rotary { tables, of_layer } => of_layer[layer].map(|table| &tables[table]),
+            _ => None,
+        }
     }
+
+    /// Whether `tokens` tokens are rotated as `others` are: some rotations depend on the length of the whole sequence.
+    pub fn turns_alike(&self, tokens: usize, others: usize) -> bool {
+        match &self.positions {
+            Positions::Rotary { tables, .. } => tables.iter().all(|table| table.turns_alike(tokens, others)),
+            _ => true,
+        }
+    }
+}
+
+/// The sizes of a decoder; see the fields of the same names in [`Spec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Shape {
+    pub layers: usize,
+    pub width: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_size: usize,
+    pub vocabulary: usize,
+    pub context: usize,
+}
+
+/// From token ids to the residual stream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Embedding {
+    /// Numbers of a token's embedding; where they are not as many as the residual stream has, they are projected into it
+    /// at the beginning and out of it at the end.
+    pub width: usize,
+    /// Factor on the embedding.
+    pub scale: f32,
+    /// Whether the embedding is normalised.
+    pub norm: bool,
 }
 
 /// How a token's place enters the computation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Positions {
-    /// A learned vector for each position, added to the embedding.
-    Learned,
+    /// A learned vector for each position.
+    Learned {
+        /// Rows of the table before that of position 0.
+        offset: usize,
+        /// What reads it.
+        read_by: ReadBy,
+    },
     /// Queries and keys are rotated.
-    Rotary(Rotary),
+    Rotary {
+        /// The rotations there are.
+        tables: Vec<Rotary>,
+        /// Which of them a layer uses; `None` in layers without positions.
+        of_layer: Vec<Option<usize>>,
+    },
+    /// Scores fall with the distance of the key: ALiBi (Press et al. 2021), with the slope of each head, after the scale.
+    Alibi(Vec<f32>),
 }
 
-/// Rotary position embedding (Su et al. 2021).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rotary {
-    /// Which numbers of a head are rotated together.
-    pub pairing: Pairing,
-    /// Angle per position of each pair, `[head_size / 2]`, in radians.
-    pub frequencies: Vec<f32>,
-}
-
-impl Rotary {
-    /// The angles of the original paper: `theta^(-2i / size)`.
-    pub fn frequencies(theta: f64, size: usize) -> Vec<f32> {
-        (0..size / 2).map(|pair| theta.powf(-2.0 * pair as f64 / size as f64) as f32).collect()
+impl Positions {
+    /// The same rotation in every layer.
+    pub fn rotary(table: Rotary, layers: usize) -> Self {
+        Self::Rotary { tables: vec![table], of_layer: vec![Some(0); layers] }
     }
 }
 
-/// Which numbers of a head rotary embedding rotates together.
+/// What reads learned positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairing {
-    /// Number `i` with `i + head_size / 2`.
-    Halves,
-    /// Number `2i` with `2i + 1`.
-    Neighbours,
+pub enum ReadBy {
+    /// They are added to the embedding.
+    Everything,
+    /// They are added to what queries and keys are made of, in every layer: shortformer (Press et al. 2020).
+    QueriesAndKeys,
 }
 
-/// A normalisation of the residual stream.
+/// Normalisation of the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Norm {
     /// Its kind.
     pub kind: NormKind,
     /// Added to the variance.
     pub epsilon: f32,
+    /// Added to the stored gain; 1 where the file has what differs from 1.
+    pub gain_offset: f32,
+    /// Where a layer normalises.
+    pub place: NormPlace,
+    /// Whether there is one before the unembedding.
+    pub last: bool,
 }
 
 /// Kinds of normalisation.
@@ -93,21 +181,120 @@ pub enum NormKind {
     Rms,
     /// `(x - mean) / deviation * gain + bias`.
     Layer,
+    /// `x`.
+    None,
+}
+
+/// Where a layer normalises; `f` is its attention or its MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlace {
+    /// `x + f(norm(x))`.
+    Before,
+    /// `x + norm(f(x))`.
+    After,
+    /// `x + norm(f(norm(x)))`.
+    Around,
+    /// `norm(x + f(x))`.
+    Sum,
+}
+
+impl NormPlace {
+    /// Whether attention and MLP read a normalised residual stream.
+    pub fn is_before(self) -> bool {
+        matches!(self, Self::Before | Self::Around)
+    }
+
+    /// Whether what they write is normalised before it is added.
+    pub fn is_after(self) -> bool {
+        matches!(self, Self::After | Self::Around)
+    }
+}
+
+/// What attention does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention {
+    /// Factor on query . key, for each layer.
+    pub scale: Vec<f32>,
+    /// How many keys, its own among them, a query of each layer sees at most.
+    pub windows: Vec<Option<usize>>,
+    /// Scores are bent to stay below: `cap * tanh(score / cap)`.
+    pub cap: Option<f32>,
+    /// Numbers of queries, keys and values are cut off beyond it.
+    pub clip: Option<f32>,
+    /// Normalisation of queries and keys before they are rotated.
+    pub query_key_norm: Option<QueryKeyNorm>,
+    /// Whether each head has one more score that belongs to no key: a row sums to less than one.
+    pub sinks: bool,
+    /// Whether a key is mixed with the one before it (Olsson et al. 2022, Argument 2): after rotation, so that like in
+    /// the paper a key brings its position along, `k[j] <- s k[j] + (1 - s) k[j-1]` with `s = sigmoid(alpha)` of the
+    /// key's head. The first key stays as it is.
+    pub smeared_keys: bool,
+}
+
+/// Normalisation of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryKeyNorm {
+    /// Its kind.
+    pub kind: NormKind,
+    /// What is normalised together.
+    pub over: NormOver,
+}
+
+/// What a normalisation of queries or keys takes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormOver {
+    /// Each head, all with the same gains, `[head_size]`.
+    Head,
+    /// Each head, with gains of its own, `[heads, head_size]`.
+    HeadWithItsGains,
+    /// All heads of a token, `[heads * head_size]`.
+    AllHeads,
 }
 
 /// The MLP of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mlp {
-    /// Width of its hidden layer.
+    /// Width of its hidden layer; of an expert's, where there are some.
     pub inner: usize,
     /// Its nonlinearity.
     pub activation: Activation,
     /// Whether a gate multiplies the hidden layer: `down(activation(gate(x)) * up(x))`.
     pub gated: bool,
+    /// Whether the hidden layer is normalised on the way out.
+    pub inner_norm: bool,
+    /// The experts that share the work.
+    pub experts: Option<Experts>,
+}
+
+impl Mlp {
+    /// An MLP without experts.
+    pub fn dense(inner: usize, activation: Activation, gated: bool) -> Self {
+        Self { inner, activation, gated, inner_norm: false, experts: None }
+    }
+}
+
+/// A mixture of experts: a router picks some for each token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// How many there are.
+    pub count: usize,
+    /// How many work on a token.
+    pub top: usize,
+    /// Whether the shares of those that work sum to one.
+    pub renormalised: bool,
+}
+
+/// From the residual stream to logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Logits {
+    /// Factor on the logits.
+    pub scale: f32,
+    /// Logits are bent to stay below: `cap * tanh(logit / cap)`.
+    pub cap: Option<f32>,
 }
 
 /// Nonlinearities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
@@ -115,8 +302,20 @@ pub enum Activation {
     Gelu,
     /// Its approximation by a hyperbolic tangent.
     GeluTanh,
+    /// Its approximation `x * sigmoid(1.702 x)`.
+    GeluSigmoid,
     /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0)^2`.
+    ReluSquared,
+    /// `x * softmax(x)` over the hidden layer (Elhage et al. 2022).
+    Solu,
+    /// gpt-oss's gate: `x` cut off above `limit`, `x * sigmoid(1.702 x)`, and the other factor cut off beyond `limit` on both
+    /// sides and raised by one.
+    ClippedGate {
+        /// Where numbers are cut off.
+        limit: f32,
+    },
 }
 
 impl Activation {
@@ -126,7 +325,9 @@ impl Activation {
             "silu" | "swish" => Self::Silu,
             "gelu" => Self::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" => Self::GeluTanh,
+            "quick_gelu" => Self::GeluSigmoid,
             "relu" => Self::Relu,
+            "relu2" => Self::ReluSquared,
             _ => return None,
         })
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use super::{
-    attention::{self, Rows},
+    attention::{self, Rows, Rule},
     spec::Spec,
 };
 use crate::head::Head;
@@ -109,6 +109,9 @@ impl LayerTrace {
 /// The trace of a prompt: O(layers x tokens x width), never layers x heads x tokens x tokens.
 pub struct Trace {
     spec: Arc<Spec>,
+    rules: Arc<[Rule]>,
+    /// Length of the sequence that queries and keys were rotated for.
+    pub(super) turned: usize,
     /// The tokens that were run.
     pub ids: Vec<u32>,
     /// One for each layer.
@@ -118,10 +121,10 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The trace of nothing yet.
-    pub fn new(spec: Arc<Spec>) -> Self {
+    /// The trace of nothing yet; the rules are those of each layer.
+    pub(super) fn new(spec: Arc<Spec>, rules: Arc<[Rule]>) -> Self {
         let layers = (0..spec.layers).map(|_| LayerTrace::with_means(BTreeMap::new())).collect();
-        Self { spec, ids: Vec::new(), layers, last: Grow::new() }
+        Self { spec, rules, turned: 0, ids: Vec::new(), layers, last: Grow::new() }
     }
 
     /// Number of tokens.
@@ -165,7 +168,7 @@ impl Trace {
     /// Rows `queries` of a head's pattern, recomputed and shown to `see` in order.
     pub fn rows(&self, head: Head, queries: Range<usize>, see: impl FnMut(&Rows<'_>)) -> Result<()> {
         let (q, k) = self.pattern_inputs(head)?;
-        attention::pattern_rows(&q, &k, self.spec.scale[head.layer], queries, see)
+        attention::pattern_rows(&q, &k, (&self.rules[head.layer], head.head), queries, see)
     }
 
     /// Attention of one query over keys `0..=query`.

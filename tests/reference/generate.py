@@ -2,17 +2,20 @@
 
     pip install torch transformers safetensors numpy gguf sentencepiece
     python tests/reference/generate.py
+    python tests/reference/generate.py --everything FOLDER
 
-The folder is committed, so running the tests needs no Python. Seeds are fixed; a newer library may still change the last
-digits of a reference.
+The folder of fixtures is committed, so running the tests needs no Python. The second form writes every checkpoint of every
+family in every setting to a folder of its own, more than are committed; ATTNSCOPE_REFERENCES names it to the tests. Seeds are
+fixed; a newer library may still change the last digits of a reference.
 """
 
+import argparse
 import shutil
 from pathlib import Path
 
 import blocks
+import checkpoints
 import circuits
-import models
 import pickles
 import smeared
 import vocabularies
@@ -20,20 +23,28 @@ import vocabularies
 ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
-def main():
-    for name in [*models.CASES, "attn-only", smeared.NAME, "gguf", "pickle"]:
+def fixtures():
+    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, "gguf", "pickle"]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
     (ROOT / "pickle").mkdir()
-    models.write(ROOT)
+    checkpoints.write(ROOT)
     pickles.write(ROOT / "pickle")
     smeared.write(ROOT)
     circuits.write(ROOT)
     blocks.write(ROOT / "gguf")
     vocabularies.write(ROOT / "gguf")
+    checkpoints.tokenizer(320).save(str(ROOT / "gpt2" / "tokenizer.json"))
     size = sum(file.stat().st_size for file in ROOT.rglob("*") if file.is_file())
     print(f"{size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--everything", type=Path, metavar="FOLDER")
+    arguments.add_argument("--only", metavar="TEXT", help="with --everything: cases whose names begin so")
+    options = arguments.parse_args()
+    if options.everything:
+        checkpoints.write(options.everything, everything=True, only=options.only or "")
+    else:
+        fixtures()

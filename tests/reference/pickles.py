@@ -6,7 +6,7 @@ Named `pickles` because a `pickle.py` beside the scripts would hide Python's own
 import json
 
 import torch
-from models import randomise
+from checkpoints import randomise
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -12,11 +12,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-use crate::model::{
-    decoder::{Decoder, NormWeights},
-    linear::Linear,
-    spec::NormKind,
-};
+use crate::model::{decoder::Decoder, linear::Linear, norm::NormWeights, spec::NormKind};
 
 /// Tokens of the vocabulary that are worked on at once.
 pub const TILE: usize = 1024;
@@ -66,14 +62,17 @@ impl Layer {
     /// Reads a layer's weights.
     pub fn of(decoder: &Decoder, layer: usize) -> Result<Self> {
         let weights = &decoder.layers[layer];
-        let read = |linear: &Linear| fold(&all_rows(linear)?, &weights.norm, decoder.spec.norm.kind);
-        let output = all_rows(&weights.output)?;
+        let read = |linear: &Linear| fold(&all_rows(linear)?, &weights.norm);
+        let output = match &weights.post_norm {
+            Some(norm) => written(&all_rows(&weights.output)?, norm)?,
+            None => all_rows(&weights.output)?,
+        };
         Ok(Self {
             query: read(&weights.query)?,
             key: read(&weights.key)?,
             value: read(&weights.value)?,
             output: match decoder.spec.norm.kind {
-                NormKind::Rms => output,
+                NormKind::Rms | NormKind::None => output,
                 NormKind::Layer => output.broadcast_sub(&output.mean_keepdim(0)?)?,
             },
             group: decoder.spec.group(),
@@ -99,57 +98,54 @@ fn all_rows(linear: &Linear) -> Result<Tensor> {
 }
 
 fn rows(linear: &Linear, range: Range<usize>) -> Result<Tensor> {
-    rows_of(linear, &range.map(|index| index as u32).collect::<Vec<_>>())
+    Ok(linear.rows(&ids(range), &Device::Cpu)?.to_device(&Device::Cpu)?)
 }
 
-fn rows_of(linear: &Linear, indices: &[u32]) -> Result<Tensor> {
-    Ok(linear.rows(indices, &Device::Cpu)?.to_device(&Device::Cpu)?)
+fn ids(range: Range<usize>) -> Vec<u32> {
+    range.map(|index| index as u32).collect()
+}
+
+/// Folds a normalisation into a matrix that writes before it, `[width, inputs]`: `diag(gain) W`, for LayerNorm
+/// `diag(gain) (1 - mean) W`.
+fn written(matrix: &Tensor, norm: &NormWeights) -> Result<Tensor> {
+    let centred = match norm.kind {
+        NormKind::Rms | NormKind::None => matrix.clone(),
+        NormKind::Layer => matrix.broadcast_sub(&matrix.mean_keepdim(0)?)?,
+    };
+    Ok(centred.broadcast_mul(&norm.gain.to_device(&Device::Cpu)?.unsqueeze(1)?)?)
 }
 
 /// Folds a normalisation into a matrix that reads after it, `[outputs, width]`: `W diag(gain)`, and for LayerNorm
 /// `W diag(gain) (1 - mean)`.
-fn fold(matrix: &Tensor, norm: &NormWeights, kind: NormKind) -> Result<Tensor> {
+fn fold(matrix: &Tensor, norm: &NormWeights) -> Result<Tensor> {
     let scaled = matrix.broadcast_mul(&norm.gain.to_device(&Device::Cpu)?)?;
-    Ok(match kind {
-        NormKind::Rms => scaled,
+    Ok(match norm.kind {
+        NormKind::Rms | NormKind::None => scaled,
         NormKind::Layer => scaled.broadcast_sub(&scaled.mean_keepdim(1)?)?,
     })
 }
 
 /// Rows of the embedding, `[tokens, width]`, f32 on the processor; learned positions are not among it.
 pub fn embedding(decoder: &Decoder, which: Embedding, tokens: Range<usize>) -> Result<Tensor> {
-    embedding_of(decoder, which, &tokens.map(|token| token as u32).collect::<Vec<_>>())
+    embedding_of(decoder, which, &ids(tokens))
 }
 
 /// The same of single tokens.
 pub fn embedding_of(decoder: &Decoder, which: Embedding, tokens: &[u32]) -> Result<Tensor> {
-    let raw = rows_of(&decoder.embedding, tokens)?;
-    if which == Embedding::Raw {
-        return Ok(raw);
-    }
-    Ok(match decoder.first_mlp(&raw.to_device(&decoder.device)?)? {
-        Some(made) => (raw + made.to_device(&Device::Cpu)?)?,
-        None => raw,
-    })
+    let raw = decoder.embedded(tokens)?;
+    let rows = match which {
+        Embedding::Raw => raw,
+        Embedding::Effective => match decoder.first_mlp(&raw)? {
+            Some(made) => (raw + made)?,
+            None => raw,
+        },
+    };
+    Ok(rows.to_device(&Device::Cpu)?)
 }
 
 /// Rows of the unembedding W_U with the last normalisation folded in, `[tokens, width]`, f32 on the processor.
 pub fn unembedding(decoder: &Decoder, tokens: Range<usize>) -> Result<Tensor> {
-    fold(&rows(decoder.unembedding(), tokens)?, &decoder.norm, decoder.spec.norm.kind)
-}
-
-/// What a normalisation takes the size of, `[rows, width]`: `x`, or for LayerNorm `x` less the mean of its numbers.
-pub(super) fn centred(decoder: &Decoder, x: &Tensor) -> Result<Tensor> {
-    Ok(match decoder.spec.norm.kind {
-        NormKind::Rms => x.clone(),
-        NormKind::Layer => x.broadcast_sub(&x.mean_keepdim(1)?)?,
-    })
-}
-
-/// What a normalisation divides by: the root mean square of each row (LayerNorm: the deviation), `[rows, 1]`.
-pub(super) fn divisors(decoder: &Decoder, x: &Tensor) -> Result<Tensor> {
-    let squares = centred(decoder, x)?.sqr()?.mean_keepdim(1)?;
-    Ok((squares + f64::from(decoder.spec.norm.epsilon))?.sqrt()?)
+    fold(&decoder.unembedding_rows(&ids(tokens))?.to_device(&Device::Cpu)?, &decoder.norm)
 }
 
 /// The vocabulary in tiles.

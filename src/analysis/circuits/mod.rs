@@ -39,13 +39,17 @@ pub fn left_out(decoder: &Decoder) -> Vec<&'static str> {
         [&layer.query, &layer.key, &layer.value, &layer.output].iter().any(|linear| linear.has_bias())
     });
     let position = match spec.positions {
-        Positions::Learned if decoder.positions.is_some() => Some("learned positions"),
-        Positions::Learned => None,
-        Positions::Rotary(_) => Some("rotation by position"),
+        Positions::Learned { .. } => "learned positions",
+        Positions::Rotary { .. } => "rotation by position",
+        Positions::Alibi(_) => "the slope of scores by distance",
     };
-    let rest =
-        [(biased, "biases"), (spec.smeared_keys, "the smearing of keys"), (spec.mlp.is_some(), "later MLPs")];
-    position.into_iter().chain(rest.into_iter().filter(|part| part.0).map(|part| part.1)).collect()
+    let rest = [
+        (biased, "biases"),
+        (spec.attention.query_key_norm.is_some(), "the normalisation of queries and keys"),
+        (spec.attention.smeared_keys, "the smearing of keys"),
+        (!spec.mlp.is_empty(), "later MLPs"),
+    ];
+    [position].into_iter().chain(rest.into_iter().filter(|part| part.0).map(|part| part.1)).collect()
 }
 
 /// A token with a number.

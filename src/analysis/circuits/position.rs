@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{
     factors::{self, Embedding},
@@ -14,6 +14,8 @@ use crate::{
     model::{
         attention,
         decoder::{Control, Decoder},
+        norm::NormWeights,
+        spec::NormKind,
     },
 };
 
@@ -40,17 +42,17 @@ impl Average {
     /// What a layer reads at positions `0..tokens`, `[tokens, width]`, normalised as the first layer normalises it: the
     /// mean embedding and the position, over the root of their mean square over the vocabulary.
     fn normed(&self, decoder: &Decoder, layer: usize, tokens: usize) -> Result<Tensor> {
-        let places: Vec<u32> = (0..tokens as u32).collect();
-        let x = match &decoder.positions {
-            Some(positions) => {
-                positions.rows(&places, &Device::Cpu)?.to_device(&Device::Cpu)?.broadcast_add(&self.mean)?
-            }
+        let x = match decoder.position_rows(0, tokens)? {
+            Some(positions) => positions.to_device(&Device::Cpu)?.broadcast_add(&self.mean)?,
             None => self.mean.broadcast_as((tokens, decoder.spec.width))?.contiguous()?,
         };
-        let square = (mean_squares(decoder, &x)? + (self.variance + f64::from(decoder.spec.norm.epsilon)))?;
         let norm = &decoder.layers[layer].norm;
+        let divisors = match norm.kind {
+            NormKind::None => Tensor::ones((tokens, 1), DType::F32, &Device::Cpu)?,
+            _ => (mean_squares(norm, &x)? + (self.variance + f64::from(norm.epsilon)))?.sqrt()?,
+        };
         let (gain, bias) = (norm.gain.to_device(&Device::Cpu)?, norm.bias.to_device(&Device::Cpu)?);
-        let scaled = factors::centred(decoder, &x)?.broadcast_div(&square.sqrt()?)?;
+        let scaled = norm.centred(&x)?.broadcast_div(&divisors)?;
         Ok(scaled.broadcast_mul(&gain)?.broadcast_add(&bias)?)
     }
 }
@@ -81,7 +83,8 @@ impl Averaging {
         for (sum, part) in self.sum.iter_mut().zip(rows.sum(0)?.to_vec1::<f32>()?) {
             *sum += f64::from(part);
         }
-        self.squares += f64::from(mean_squares(decoder, &rows)?.sum_all()?.to_scalar::<f32>()?);
+        self.squares +=
+            f64::from(mean_squares(&decoder.layers[0].norm, &rows)?.sum_all()?.to_scalar::<f32>()?);
         Ok(())
     }
 
@@ -90,7 +93,7 @@ impl Averaging {
         let vocabulary = decoder.spec.vocabulary as f64;
         let mean: Vec<f32> = self.sum.into_iter().map(|sum| (sum / vocabulary) as f32).collect();
         let mean = Tensor::from_vec(mean, (1, decoder.spec.width), &Device::Cpu)?;
-        let of_mean = f64::from(mean_squares(decoder, &mean)?.sum_all()?.to_scalar::<f32>()?);
+        let of_mean = f64::from(mean_squares(&decoder.layers[0].norm, &mean)?.sum_all()?.to_scalar::<f32>()?);
         Ok(Average { mean, variance: self.squares / vocabulary - of_mean })
     }
 }
@@ -108,8 +111,8 @@ pub fn peaks(profiles: &[Vec<f32>]) -> Vec<(usize, usize, f32)> {
 }
 
 /// The mean square of each row, `[rows, 1]`.
-fn mean_squares(decoder: &Decoder, x: &Tensor) -> Result<Tensor> {
-    Ok(factors::centred(decoder, x)?.sqr()?.mean_keepdim(1)?)
+fn mean_squares(norm: &NormWeights, x: &Tensor) -> Result<Tensor> {
+    Ok(norm.centred(x)?.sqr()?.mean_keepdim(1)?)
 }
 
 /// The positional profile of every head of a layer, `[head][distance]`: attention to the key so many positions back, by
@@ -122,19 +125,13 @@ fn mean_squares(decoder: &Decoder, x: &Tensor) -> Result<Tensor> {
 /// for the divisor of the normalisation, which is the same for all tokens here.
 pub fn profiles(decoder: &Decoder, average: &Average, layer: usize, tokens: usize) -> Result<Vec<Vec<f32>>> {
     let spec = &decoder.spec;
-    let weights = &decoder.layers[layer];
     let normed = average.normed(decoder, layer, tokens)?.to_device(&decoder.device)?;
-    let heads_of = |projected: Tensor, heads: usize| -> Result<Tensor> {
-        let apart = projected.reshape((1, tokens, heads, spec.head_size))?.transpose(1, 2)?.contiguous()?;
-        Ok(decoder.rotated(&apart)?.squeeze(0)?)
-    };
-    let queries = heads_of(weights.query.forward(&normed)?, spec.heads)?;
-    let keys = heads_of(weights.key.forward(&normed)?, spec.kv_heads)?;
+    let (queries, keys) = decoder.queries_and_keys(layer, &normed)?;
     let first = tokens - tokens.div_ceil(2);
     let profile = |head: usize| {
         let mut sums = vec![0.0f32; tokens / 2];
         let (queries, keys) = (queries.get(head)?, keys.get(head / spec.group())?);
-        attention::pattern_rows(&queries, &keys, spec.scale[layer], first..tokens, |rows| {
+        attention::pattern_rows(&queries, &keys, (&decoder.rules[layer], head), first..tokens, |rows| {
             for (query, row) in rows.iter() {
                 for (distance, sum) in sums.iter_mut().enumerate() {
                     *sum += row[query - distance];

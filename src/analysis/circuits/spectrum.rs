@@ -84,7 +84,7 @@ pub struct EndsSum {
 impl EndsSum {
     /// Nothing summed yet.
     pub fn new(decoder: &Decoder, which: Embedding) -> Result<Self> {
-        let differ = which == Embedding::Effective && decoder.spec.mlp.is_some() && decoder.spec.layers > 1;
+        let differ = which == Embedding::Effective && !decoder.spec.mlp.is_empty() && decoder.spec.layers > 1;
         let kinds = [Some(Embedding::Raw), differ.then_some(which)];
         let meetings = kinds.into_iter().flatten().map(|which| MeetingSum::new(decoder, which));
         Ok(Self {

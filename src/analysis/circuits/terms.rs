@@ -5,11 +5,12 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 
-use super::{factors, steps};
+use super::steps;
 use crate::{
     head::Head,
     model::{
-        decoder::{Control, Decoder, NormWeights},
+        decoder::{Control, Decoder},
+        norm::NormWeights,
         trace::Trace,
     },
 };
@@ -70,7 +71,7 @@ impl<'a> Expansion<'a> {
     /// When the model has no layers or has MLPs, whose paths are not linear.
     pub fn of(decoder: &'a Decoder, trace: &'a Trace, control: &Control<'_>) -> Result<Self> {
         let layers = decoder.spec.layers;
-        if decoder.spec.mlp.is_some() {
+        if !decoder.spec.mlp.is_empty() {
             bail!("term importance needs an attention-only model: through MLPs, paths are no sum of terms");
         }
         if layers == 0 {
@@ -127,12 +128,14 @@ struct Frozen<'a> {
 impl<'a> Frozen<'a> {
     fn of(decoder: &'a Decoder, trace: &'a Trace) -> Result<Self> {
         let residuals = trace.layers.iter().map(|layer| &layer.residual).chain([&trace.last]);
-        let divisors = residuals.map(|x| factors::divisors(decoder, &x.view()?)).collect::<Result<_>>()?;
+        let norms = decoder.layers.iter().map(|layer| &layer.norm).chain([&decoder.norm]);
+        let divisors =
+            residuals.zip(norms).map(|(x, norm)| norm.divisors(&x.view()?)).collect::<Result<_>>()?;
         Ok(Self { decoder, trace, embedding: trace.layers[0].residual.view()?.copy()?, divisors })
     }
 
     fn normalise(&self, x: &Tensor, norm: &NormWeights, at: usize) -> Result<Tensor> {
-        let scaled = factors::centred(self.decoder, x)?.broadcast_div(&self.divisors[at])?;
+        let scaled = norm.centred(x)?.broadcast_div(&self.divisors[at])?;
         Ok(scaled.broadcast_mul(&norm.gain)?.broadcast_add(&norm.bias)?)
     }
 
@@ -156,7 +159,7 @@ impl<'a> Frozen<'a> {
         let last = self.decoder.spec.layers;
         let normed = self.normalise(x, &self.decoder.norm, last)?;
         let normed = normed.narrow(0, positions.start, positions.len())?.contiguous()?;
-        let logits = self.decoder.unembedding().product(&normed)?;
+        let logits = self.decoder.unembed(&normed)?;
         let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let targets = Tensor::new(targets, &Device::Cpu)?.unsqueeze(1)?;
         let chosen = logits.gather(&targets, 1)?.squeeze(1)?;

@@ -163,6 +163,7 @@ impl Expanded {
 
 /// An [`Expanded`] head that is being made, a tile of the vocabulary in each step.
 pub struct Expanding {
+    layer: usize,
     factors: Factors,
     which: Embedding,
     scale: f64,
@@ -174,9 +175,10 @@ impl Expanding {
     /// No token met yet.
     pub fn new(decoder: &Decoder, head: Head, which: Embedding) -> Result<Self> {
         Ok(Self {
+            layer: head.layer,
             factors: Layer::of(decoder, head.layer)?.head(head.head)?,
             which: which.of_layer(head.layer),
-            scale: f64::from(decoder.spec.scale[head.layer]),
+            scale: f64::from(decoder.spec.attention.scale[head.layer]),
             tiles: factors::tiles(decoder.spec.vocabulary).collect(),
             sides: Default::default(),
         })
@@ -192,7 +194,7 @@ impl Expanding {
         let (factors, tile) = (&self.factors, self.tiles[at].clone());
         let embedding = factors::embedding(decoder, self.which, tile.clone())?;
         // The centring of LayerNorm is in the factors.
-        let embedding = embedding.broadcast_div(&factors::divisors(decoder, &embedding)?)?;
+        let embedding = embedding.broadcast_div(&decoder.layers[self.layer].norm.divisors(&embedding)?)?;
         self.sides[0].push((embedding.matmul(&factors.query.t()?)? * self.scale)?);
         self.sides[1].push(embedding.matmul(&factors.key.t()?)?);
         self.sides[2].push(embedding.matmul(&factors.value.t()?)?);

@@ -12,7 +12,6 @@ use crate::{
     },
     engine::protocol::{Bos, PromptInput},
     head::Head,
-    model::trace::Trace,
     report::circuits::{Cell, List},
 };
 
@@ -118,7 +117,7 @@ impl Work<'_> {
         };
         let model = self.model;
         let ids = model.encode(&input, Bos::Auto)?;
-        let mut trace = Trace::new(model.decoder.spec.clone());
+        let mut trace = model.decoder.trace();
         self.shown("running the prompt", |control| {
             model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), control)
         })?;

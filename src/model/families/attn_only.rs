@@ -1,18 +1,19 @@
-//! The small models of the papers, as `attnscope train` writes them: attention without MLP, rotary positions, RMS
+//! The small models of the papers, as `attnscope train` writes them: attention with or without MLPs, rotary positions, RMS
 //! normalisation before each layer and at the end, tensors named as in Llama.
 //!
 //! Quirks: there may be no layers at all, which leaves embedding, last normalisation and unembedding: the bigram table.
 //! With `smeared_keys` each layer has `self_attn.k_smear`, one number a head, and mixes its keys; see
-//! [`Spec::smeared_keys`](crate::model::spec::Spec::smeared_keys).
+//! [`Attention::smeared_keys`](crate::model::spec::Attention::smeared_keys).
 
 use anyhow::{Result, bail};
 
-use super::llama;
+use super::{common, llama, rotary};
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
         slot::{LayerSlot, Plan, Slot, Source},
+        spec::{NormKind, Positions, Spec},
     },
 };
 
@@ -23,14 +24,20 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     if !smeared_keys && weights.contains(&smear(0)) {
         bail!("{}: key `smeared_keys` is not true, but there is a tensor `{}`", config.origin(), smear(0));
     }
-    let plan = llama::plan_with(config, layers, None, smeared_keys)?;
-    let source = plan.source;
-    let source = move |slot| match slot {
-        Slot::Layer(_, LayerSlot::MlpNorm | LayerSlot::Gate | LayerSlot::Up | LayerSlot::Down, _) => None,
+    let shape = common::shape_of(config, layers)?;
+    let mut spec = Spec::plain(shape);
+    spec.norm.kind = NormKind::Rms;
+    spec.norm.epsilon = config.number("rms_norm_eps", 1e-6)? as f32;
+    let rotary = rotary::read(config, shape.head_size, shape.context, rotary::Defaults::default())?;
+    spec.positions = Positions::rotary(rotary, layers);
+    spec.attention.smeared_keys = smeared_keys;
+    let tied = config.flag("tie_word_embeddings", false)?;
+    config.finish()?;
+    let named = llama::NAMES.sources(weights, |_| false, tied);
+    Ok(Plan::new(spec, move |slot| match slot {
         Slot::Layer(layer, LayerSlot::KeySmear, _) => Some(Source::whole(smear(layer))),
-        slot => source(slot),
-    };
-    Ok(Plan { spec: plan.spec, source: Box::new(source) })
+        slot => named(slot),
+    }))
 }
 
 /// The tensor that says how a layer's keys are smeared.

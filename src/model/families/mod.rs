@@ -4,13 +4,20 @@
 //! To add a family, write its page and put its line in [`FAMILIES`]; `tests/reference` makes checkpoints to test it.
 
 mod attn_only;
+pub mod common;
+mod gguf;
 mod gpt2;
+mod gpt_neox;
 mod llama;
+pub mod rotary;
 
 use anyhow::{Result, bail};
 
 use super::{config::Config, slot::Plan};
-use crate::checkpoint::{gguf::Metadata, weights::Weights};
+use crate::{
+    checkpoint::{gguf::Metadata, weights::Weights},
+    text::nearest,
+};
 
 /// Reads the metadata of a GGUF file, which messages call by its path; the weights tell what it leaves open.
 type ReadGguf = fn(&Metadata, &Weights, &str) -> Result<Plan>;
@@ -26,10 +33,11 @@ pub struct Family {
 }
 
 /// Every family there is.
-pub const FAMILIES: [Family; 3] = [
+pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
-    Family { name: "llama", hub: llama::plan, gguf: Some(llama::gguf_plan) },
+    Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
+    Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
 ];
 
 /// The family of that name, which `key` of `origin` gives.
@@ -41,11 +49,7 @@ pub fn find(name: &str, key: &str, origin: &str) -> Result<&'static Family> {
         return Ok(family);
     }
     let list: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
-    let nearest = list
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)))
-        .copied()
-        .unwrap_or_default();
+    let nearest = nearest(name, list.iter().copied()).unwrap_or_default();
     bail!(
         "{origin}: {key} `{}` is not known; the nearest that is: `{nearest}` (known: {})",
         name.escape_debug(),

@@ -4,100 +4,47 @@ Every parameter is random (gains and biases too), with scales that keep attentio
 back from the saved folder, so it is the reference of what is on disk: float32, eager attention, on the CPU.
 """
 
+import dataclasses
+import importlib
 import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import transformers
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from texts import SENTENCES
 
-LLAMA = dict(
-    vocab_size=96,
-    hidden_size=32,
-    intermediate_size=56,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=12,
-    max_position_embeddings=64,
-    bos_token_id=1,
-    eos_token_id=2,
-)
-GPT2 = dict(vocab_size=96, n_positions=32, n_embd=36, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
 
-# name: (model, length of the sequence, options of save_pretrained)
-CASES = {
-    "llama-gqa": (lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)), 14, dict(max_shard_size="60KB")),
-    "llama-tied-mqa": (
-        lambda: LlamaForCausalLM(
-            LlamaConfig(
-                **LLAMA
-                | dict(
-                    hidden_size=36,
-                    num_attention_heads=3,
-                    num_key_value_heads=1,
-                    head_dim=16,
-                    num_hidden_layers=3,
-                    tie_word_embeddings=True,
-                    attention_bias=True,
-                    mlp_bias=True,
-                    rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
-                )
-            )
-        ),
-        12,
-        {},
-    ),
-    "llama3-rope": (
-        lambda: LlamaForCausalLM(
-            LlamaConfig(
-                **LLAMA
-                | dict(
-                    head_dim=16,
-                    rope_parameters={
-                        "rope_type": "llama3",
-                        "rope_theta": 10000.0,
-                        "factor": 8.0,
-                        "low_freq_factor": 1.0,
-                        "high_freq_factor": 4.0,
-                        "original_max_position_embeddings": 16,
-                    },
-                )
-            )
-        ),
-        16,
-        {},
-    ),
-    "llama-linear": (
-        lambda: LlamaForCausalLM(
-            LlamaConfig(
-                **LLAMA | dict(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0})
-            )
-        ).to(torch.bfloat16),
-        13,
-        {},
-    ),
-    "gpt2": (lambda: GPT2LMHeadModel(GPT2Config(**GPT2 | dict(vocab_size=320))), 15, {}),
-    "gpt2-inverse": (
-        lambda: GPT2LMHeadModel(
-            GPT2Config(
-                **GPT2
-                | dict(
-                    n_layer=3,
-                    n_inner=50,
-                    activation_function="gelu",
-                    scale_attn_by_inverse_layer_idx=True,
-                    tie_word_embeddings=False,
-                )
-            )
-        ),
-        12,
-        {},
-    ),
-}
+@dataclasses.dataclass
+class Case:
+    """A model to be made: how, and what is done with it."""
+
+    build: Callable[[], torch.nn.Module]
+    # Tokens of the sequence whose reference is kept.
+    length: int = 14
+    # Whether it is among the fixtures, or made only where every setting is tested.
+    stored: bool = True
+    # Options of `save_pretrained`.
+    options: dict = dataclasses.field(default_factory=dict)
+    # What is done to the folder before the reference is computed.
+    rewrite: Callable[[Path], None] | None = None
+    # Standard deviation of the matrices; wide enough for peaked attention.
+    spread: float = 0.28
+    # Of the random numbers; without one, the name makes it.
+    seed: int | None = None
+
+
+def cases():
+    """Every case of every module in `families`, by name."""
+    found = {}
+    for module in sorted(path.stem for path in (Path(__file__).parent / "families").glob("*.py")):
+        found |= importlib.import_module(f"families.{module}").CASES
+    return found
 
 
 def older_keys(folder):
@@ -110,13 +57,13 @@ def older_keys(folder):
 
 
 @torch.no_grad()
-def randomise(model, seed):
+def randomise(model, seed, spread=0.28):
     """Draws every parameter: gains around one, biases around zero, matrices wide enough for peaked attention."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.ndim > 1:
-            parameter.copy_((0.5 if "wte" in name or "embed" in name else 0.28) * noise)
+            parameter.copy_((0.5 if "wte" in name or "embed" in name else spread) * noise)
         elif name.endswith("bias"):
             parameter.copy_(0.3 * noise)
         else:
@@ -158,16 +105,27 @@ def tokenizer(vocab_size):
     return tok
 
 
-def write(root):
-    """Writes every case below `root`."""
+def seed_of(name):
+    """The same number for a name in every run."""
+    return zlib.crc32(name.encode()) % 100_000
+
+
+def write_case(folder, case):
+    """Writes one checkpoint and its reference."""
+    seed = seed_of(folder.name) if case.seed is None else case.seed
+    torch.manual_seed(seed)
+    model = case.build()
+    randomise(model, seed, case.spread)
+    model.save_pretrained(folder, **case.options)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if case.rewrite:
+        case.rewrite(folder)
+    reference(folder, case.length, seed)
+
+
+def write(root, everything=False, only=""):
+    """Writes the cases below `root` whose names begin with `only`: those that are stored, or every one there is."""
     transformers.utils.logging.disable_progress_bar()
-    for seed, (name, (build, length, options)) in enumerate(CASES.items()):
-        folder = root / name
-        model = build()
-        randomise(model, seed)
-        model.save_pretrained(folder, **options)
-        (folder / "generation_config.json").unlink(missing_ok=True)
-        if name == "llama3-rope":
-            older_keys(folder)
-        reference(folder, length, seed)
-    tokenizer(320).save(str(root / "gpt2" / "tokenizer.json"))
+    for name, case in cases().items():
+        if (case.stored or everything) and name.startswith(only):
+            write_case(root / name, case)

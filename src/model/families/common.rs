@@ -1,0 +1,189 @@
+//! What pages of families share: keys that many configurations have, and tables of tensor names.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::rotary;
+use crate::{
+    checkpoint::weights::Weights,
+    model::{
+        config::Config,
+        slot::{LayerSlot, Part, Slot, Source},
+        spec::{Activation, Mlp, NormKind, Positions, Shape, Spec},
+    },
+};
+
+/// Names of a family's tensors, without `.weight` and `.bias`.
+pub struct Names {
+    /// The token embedding.
+    pub embedding: &'static str,
+    /// The learned positions; empty where there are none.
+    pub positions: &'static str,
+    /// What comes before a layer's number.
+    pub layers: &'static str,
+    /// What comes after it, for each place that the family has. Places that share a tensor name it more than once.
+    pub places: &'static [(LayerSlot, &'static str)],
+    /// The last normalisation.
+    pub last_norm: &'static str,
+    /// The unembedding.
+    pub unembedding: &'static str,
+}
+
+impl Names {
+    /// The tensor of each slot. `biased` says which places of a layer have a bias; the last normalisation has one where that
+    /// before attention has. With `tied`, the unembedding is the embedding.
+    ///
+    /// Some files name tensors without the first part, which belongs to the model with its unembedding: `wte.weight` for
+    /// `transformer.wte.weight`. The weights tell.
+    pub fn sources(
+        &'static self,
+        weights: &Weights,
+        biased: impl Fn(LayerSlot) -> bool + Send + Sync + 'static,
+        tied: bool,
+    ) -> impl Fn(Slot) -> Option<Source> + Send + Sync + 'static {
+        let first = self.embedding.find('.').map_or(0, |dot| dot + 1);
+        let has = |name: &str| weights.contains(&format!("{name}.weight"));
+        let skipped = if !has(self.embedding) && has(&self.embedding[first..]) { first } else { 0 };
+        move |slot| {
+            let (name, part) = match slot {
+                Slot::Embedding => (self.embedding[skipped..].to_string(), Part::Weight),
+                Slot::Positions if self.positions.is_empty() => return None,
+                Slot::Positions => (self.positions[skipped..].to_string(), Part::Weight),
+                Slot::FinalNorm(Part::Bias) if !biased(LayerSlot::AttentionNorm) => return None,
+                Slot::FinalNorm(part) => (self.last_norm[skipped..].to_string(), part),
+                Slot::Unembedding(Part::Weight) if !tied => (self.unembedding.to_string(), Part::Weight),
+                Slot::Layer(_, place, Part::Bias) if !biased(place) => return None,
+                Slot::Layer(layer, place, part) => {
+                    let (_, name) = self.places.iter().find(|(known, _)| *known == place)?;
+                    (format!("{}.{layer}.{name}", &self.layers[skipped..]), part)
+                }
+                _ => return None,
+            };
+            Some(Source::whole(format!("{name}.{}", part.name())))
+        }
+    }
+}
+
+/// [`Plan::unused`](crate::model::slot::Plan::unused) of families that may be tied: files may hold the matrix all the same.
+pub const TIED: &[&str] = &["lm_head.weight"];
+
+/// Whether a place of a layer is a normalisation of the residual stream.
+pub fn is_norm(place: LayerSlot) -> bool {
+    use LayerSlot::{AttentionNorm, AttentionPostNorm, MlpNorm, MlpPostNorm};
+    matches!(place, AttentionNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
+}
+
+/// Whether a place of a layer is a projection of attention.
+pub fn is_attention(place: LayerSlot) -> bool {
+    matches!(place, LayerSlot::Query | LayerSlot::Key | LayerSlot::Value | LayerSlot::Output)
+}
+
+/// Sizes under the names that Llama's configuration and most after it have.
+pub fn shape(config: &Config) -> Result<Shape> {
+    shape_of(config, config.count("num_hidden_layers")?)
+}
+
+/// The same of a model with so many layers.
+pub fn shape_of(config: &Config, layers: usize) -> Result<Shape> {
+    let (width, heads) = (config.count("hidden_size")?, config.count("num_attention_heads")?);
+    let shape = Shape {
+        layers,
+        width,
+        heads,
+        kv_heads: config.optional_count("num_key_value_heads")?.unwrap_or(heads),
+        head_size: match config.optional_count("head_dim")? {
+            Some(size) => size,
+            None => head_size(config, width, heads)?,
+        },
+        vocabulary: config.count("vocab_size")?,
+        context: config.optional_count("max_position_embeddings")?.unwrap_or(2048),
+    };
+    checked(config, shape)
+}
+
+/// Refuses sizes that no decoder can have.
+pub fn checked(config: &Config, shape: Shape) -> Result<Shape> {
+    let Shape { heads, kv_heads, head_size, context, .. } = shape;
+    if kv_heads == 0 || heads % kv_heads != 0 {
+        bail!("{}: {heads} query heads cannot share {kv_heads} key/value heads", config.origin());
+    }
+    if head_size == 0 || context == 0 {
+        bail!(
+            "{}: a head size of {head_size} and a context of {context} leave nothing to attend",
+            config.origin()
+        );
+    }
+    Ok(shape)
+}
+
+/// The size of heads that divide the width among them.
+pub fn head_size(config: &Config, width: usize, heads: usize) -> Result<usize> {
+    if width % heads != 0 {
+        bail!("{}: a width of {width} cannot be divided among {heads} heads", config.origin());
+    }
+    Ok(width / heads)
+}
+
+/// The activation that `key` names.
+pub fn activation(config: &Config, key: &str, default: &str) -> Result<Activation> {
+    let name = config.text(key, default)?;
+    Activation::from_name(name)
+        .with_context(|| format!("{}: `{key}` = `{}` is not known", config.origin(), name.escape_debug()))
+}
+
+/// A decoder of Llama's kind under the names that Llama's configuration has: RMS normalisation before each block,
+/// rotary positions, gated MLP. Pages change what their family does otherwise.
+pub fn llama_like(config: &Config, defaults: rotary::Defaults) -> Result<Spec> {
+    let shape = shape(config)?;
+    let mut spec = Spec::plain(shape);
+    spec.norm.kind = NormKind::Rms;
+    spec.norm.epsilon = config.number("rms_norm_eps", 1e-6)? as f32;
+    let rotary = rotary::read(config, shape.head_size, shape.context, defaults)?;
+    spec.positions = Positions::rotary(rotary, shape.layers);
+    let mlp = Mlp::dense(config.count("intermediate_size")?, activation(config, "hidden_act", "silu")?, true);
+    spec.mlp = vec![mlp; shape.layers];
+    Ok(spec)
+}
+
+/// How many keys a query of each layer sees: `sliding_window` where `layer_types` says so, or, in configurations without
+/// that list, where `slides` does.
+pub fn windows(config: &Config, layers: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<Option<usize>>> {
+    let window = config.optional_count("sliding_window")?.filter(|&window| window > 0);
+    let kinds = layer_kinds(config, layers)?;
+    let of_layer = |layer: usize| match &kinds {
+        Some(kinds) => kinds[layer] == "sliding_attention",
+        None => slides(layer),
+    };
+    (0..layers)
+        .map(|layer| match (of_layer(layer), window) {
+            (false, _) => Ok(None),
+            (true, Some(window)) => Ok(Some(window)),
+            (true, None) if kinds.is_some() => {
+                bail!("{}: key `sliding_window` is missing, and `layer_types` asks for it", config.origin())
+            }
+            (true, None) => Ok(None),
+        })
+        .collect()
+}
+
+/// `layer_types`, where it is there.
+pub fn layer_kinds(config: &Config, layers: usize) -> Result<Option<Vec<&str>>> {
+    let Some(value) = config.get("layer_types") else { return Ok(None) };
+    let kinds: Option<Vec<&str>> =
+        value.as_array().and_then(|kinds| kinds.iter().map(Value::as_str).collect());
+    let known = |kind: &&str| matches!(*kind, "full_attention" | "sliding_attention");
+    match kinds {
+        Some(kinds) if kinds.len() < layers => {
+            bail!("{}: key `layer_types` has {} entries for {layers} layers", config.origin(), kinds.len())
+        }
+        Some(kinds) => match kinds.iter().find(|kind| !known(kind)) {
+            Some(kind) => bail!(
+                "{}: key `layer_types` has `{}`; only full_attention and sliding_attention are handled",
+                config.origin(),
+                kind.escape_debug()
+            ),
+            None => Ok(Some(kinds)),
+        },
+        None => bail!("{}: key `layer_types` is no list of names", config.origin()),
+    }
+}

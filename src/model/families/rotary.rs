@@ -1,0 +1,215 @@
+//! Rotary positions as configurations describe them, in the spelling of transformers 4 (`rope_theta`, `rope_scaling`) and of
+//! 5 (`rope_parameters`, also one for each kind of layer).
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::model::{
+    config::Config,
+    rotary::{self, Frequencies, Pairing, Rotary},
+};
+
+/// What a family takes for granted where its configuration says nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// `rope_theta`.
+    pub theta: f64,
+    /// `partial_rotary_factor`.
+    pub share: f64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { theta: 10_000.0, share: 1.0 }
+    }
+}
+
+/// The rotation of heads of `head_size` numbers in a model of that context.
+pub fn read(config: &Config, head_size: usize, context: usize, defaults: Defaults) -> Result<Rotary> {
+    let (key, scaling) = scaling(config);
+    of(config, key, scaling, head_size, context, defaults)
+}
+
+/// The rotation of one kind of layer (`full_attention`, `sliding_attention`), where `rope_parameters` names each; `None`
+/// where it does not.
+pub fn read_kind(
+    config: &Config,
+    kind: &str,
+    head_size: usize,
+    context: usize,
+    defaults: Defaults,
+) -> Result<Option<Rotary>> {
+    let Some(Value::Object(kinds)) = config.get("rope_parameters") else { return Ok(None) };
+    let Some(scaling) = kinds.get(kind) else { return Ok(None) };
+    let name = format!("rope_parameters.{kind}");
+    of(config, &name, Some(scaling), head_size, context, defaults).map(Some)
+}
+
+/// The object that describes the rotation, and its key.
+fn scaling(config: &Config) -> (&'static str, Option<&Value>) {
+    match config.get("rope_parameters") {
+        Some(scaling) => ("rope_parameters", Some(scaling)),
+        None => ("rope_scaling", config.get("rope_scaling")),
+    }
+}
+
+fn of(
+    config: &Config,
+    key: &str,
+    scaling: Option<&Value>,
+    head_size: usize,
+    context: usize,
+    defaults: Defaults,
+) -> Result<Rotary> {
+    let theta = config.number("rope_theta", defaults.theta)?;
+    let share = config.number("partial_rotary_factor", defaults.share)?;
+    let old_context = config.optional_count("original_max_position_embeddings")?;
+    let values = match scaling {
+        None => serde_json::Map::new(),
+        Some(Value::Object(values)) => values.clone(),
+        Some(_) => bail!("{}: key `{key}` is no object", config.origin()),
+    };
+    let scaling = Config::new(values, format!("{}: {key}", config.origin()));
+    let theta = scaling.number("rope_theta", theta)?;
+    let share = scaling.number("partial_rotary_factor", share)?;
+    if !(theta > 1.0 && share > 0.0 && share <= 1.0) {
+        bail!("{}: a base of {theta} for a share of {share} is no rotation", scaling.origin());
+    }
+    let size = (head_size as f64 * share) as usize;
+    if size == 0 || size % 2 != 0 {
+        bail!(
+            "{}: rotary positions need an even number of a head's {head_size}, not {size}",
+            config.origin()
+        );
+    }
+    // Older configurations call the kind `type`.
+    let kind = match scaling.get("rope_type") {
+        Some(_) => scaling.text("rope_type", "default")?,
+        None => scaling.text("type", "default")?,
+    };
+    let reading = Reading { scaling: &scaling, theta, size, context, old_context };
+    let (frequencies, factor) = match kind {
+        "default" => (Frequencies::Fixed(rotary::plain(theta, size)), 1.0),
+        "linear" => {
+            let factor = reading.factor()?;
+            let slower = |frequency: f32| frequency / factor as f32;
+            (Frequencies::Fixed(rotary::plain(theta, size).into_iter().map(slower).collect()), 1.0)
+        }
+        "dynamic" => (Frequencies::Dynamic { limit: context, theta, factor: reading.factor()? }, 1.0),
+        "llama3" => (Frequencies::Fixed(reading.llama3()?), 1.0),
+        "yarn" => reading.yarn()?,
+        // The name that the first Phi-3 models had for it.
+        "longrope" | "su" => reading.longrope()?,
+        other => bail!("{}: rotary scaling `{}` is not handled", scaling.origin(), other.escape_debug()),
+    };
+    scaling.finish()?;
+    Ok(Rotary { pairing: Pairing::Halves, size, frequencies, factor: factor as f32 })
+}
+
+/// What the ways of stretching have in common.
+struct Reading<'a> {
+    scaling: &'a Config,
+    theta: f64,
+    size: usize,
+    context: usize,
+    /// `original_max_position_embeddings` beside the object, which goes before the one in it.
+    old_context: Option<usize>,
+}
+
+impl Reading<'_> {
+    fn factor(&self) -> Result<f64> {
+        let factor = self.scaling.number("factor", 1.0)?;
+        match factor >= 1.0 {
+            true => Ok(factor),
+            false => bail!("{}: key `factor` is {factor}; it must be 1 or more", self.scaling.origin()),
+        }
+    }
+
+    /// The context before the model was stretched.
+    fn old_context(&self) -> Result<f64> {
+        let within = self.scaling.optional_count("original_max_position_embeddings")?;
+        match self.old_context.or(within).unwrap_or(self.context) {
+            0 => bail!("{}: key `original_max_position_embeddings` is 0", self.scaling.origin()),
+            tokens => Ok(tokens as f64),
+        }
+    }
+
+    /// Llama 3.1's: wavelengths beyond the old context are stretched by `factor`, short ones stay, and those between are
+    /// blended.
+    fn llama3(&self) -> Result<Vec<f32>> {
+        let (factor, old_context) = (self.factor()?, self.old_context()?);
+        let low = self.scaling.number("low_freq_factor", 1.0)?;
+        let high = self.scaling.number("high_freq_factor", 4.0)?;
+        let stretched = |frequency: f32| {
+            let turns = old_context * f64::from(frequency) / std::f64::consts::TAU;
+            let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+            (f64::from(frequency) * (kept + (1.0 - kept) / factor)) as f32
+        };
+        Ok(rotary::plain(self.theta, self.size).into_iter().map(stretched).collect())
+    }
+
+    /// YaRN (Peng et al. 2023): pairs that turn more than `beta_fast` times within the old context stay, those that turn
+    /// less than `beta_slow` times are stretched by `factor`, and those between are blended; scores grow a little.
+    fn yarn(&self) -> Result<(Frequencies, f64)> {
+        let (scaling, size, old_context) = (self.scaling, self.size as f64, self.old_context()?);
+        let factor = match scaling.get("factor") {
+            Some(_) => self.factor()?,
+            None => self.context as f64 / old_context,
+        };
+        let fast = scaling.number("beta_fast", 32.0)?;
+        let slow = scaling.number("beta_slow", 1.0)?;
+        // The pair, counted from 0 and with fractions, that turns so many times within the old context.
+        let pair = |turns: f64| {
+            size * (old_context / (turns * std::f64::consts::TAU)).ln() / (2.0 * self.theta.ln())
+        };
+        let (mut low, mut high) = (pair(fast), pair(slow));
+        if scaling.flag("truncate", true)? {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        (low, high) = (low.max(0.0), high.min(size - 1.0));
+        if low == high {
+            high += 0.001;
+        }
+        let blended = |(pair, frequency): (usize, f32)| {
+            let stretched = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
+            (f64::from(frequency) * (1.0 - stretched + stretched / factor)) as f32
+        };
+        let frequencies = rotary::plain(self.theta, self.size).into_iter().enumerate().map(blended).collect();
+        let growth = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+        let (scale, scale_all) = (scaling.number("mscale", 0.0)?, scaling.number("mscale_all_dim", 0.0)?);
+        let usual = match scale != 0.0 && scale_all != 0.0 {
+            true => growth(scale) / growth(scale_all),
+            false => growth(1.0),
+        };
+        Ok((Frequencies::Fixed(frequencies), scaling.number("attention_factor", usual)?))
+    }
+
+    /// LongRoPE (Ding et al. 2024): each pair is stretched by a factor of its own, others within the old context than
+    /// beyond.
+    fn longrope(&self) -> Result<(Frequencies, f64)> {
+        let (scaling, old_context) = (self.scaling, self.old_context()?);
+        let stretched = |key: &str| -> Result<Vec<f32>> {
+            let factors = scaling.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let factors: Option<Vec<f64>> = factors.iter().map(Value::as_f64).collect();
+            let factors = factors.filter(|factors| factors.len() == self.size / 2).with_context(|| {
+                format!("{}: key `{key}` is no list of {} numbers", scaling.origin(), self.size / 2)
+            })?;
+            let plain = rotary::plain(self.theta, self.size).into_iter();
+            Ok(plain.zip(factors).map(|(frequency, factor)| (f64::from(frequency) / factor) as f32).collect())
+        };
+        let factor = match scaling.get("factor") {
+            Some(_) => self.factor()?,
+            None => self.context as f64 / old_context,
+        };
+        let usual = match factor <= 1.0 {
+            true => 1.0,
+            false => (1.0 + factor.ln() / old_context.ln()).sqrt(),
+        };
+        let frequencies = Frequencies::ByLength {
+            limit: old_context as usize,
+            short: stretched("short_factor")?,
+            long: stretched("long_factor")?,
+        };
+        Ok((frequencies, scaling.number("attention_factor", usual)?))
+    }
+}

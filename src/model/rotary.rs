@@ -1,0 +1,85 @@
+//! Rotary position embedding (Su et al. 2021) and the ways to stretch it beyond the context of training.
+
+use std::borrow::Cow;
+
+/// How queries and keys are rotated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotary {
+    /// Which numbers of a head are rotated together.
+    pub pairing: Pairing,
+    /// How many numbers of a head, from its first on, are rotated; the others stay.
+    pub size: usize,
+    /// By how much.
+    pub frequencies: Frequencies,
+    /// Factor on rotated queries and keys.
+    pub factor: f32,
+}
+
+/// Which numbers of a head are rotated together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// Number `i` with `i + size / 2`.
+    Halves,
+    /// Number `2i` with `2i + 1`.
+    Neighbours,
+}
+
+/// Angle per position of each pair, `[size / 2]`, in radians.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frequencies {
+    /// The same for every sequence.
+    Fixed(Vec<f32>),
+    /// LongRoPE: other angles for sequences of more than `limit` tokens.
+    ByLength {
+        /// Longest sequence with the `short` angles.
+        limit: usize,
+        /// Angles up to it.
+        short: Vec<f32>,
+        /// Angles beyond it.
+        long: Vec<f32>,
+    },
+    /// Dynamic NTK: beyond `limit` tokens the base grows with every token.
+    Dynamic {
+        /// Longest sequence with the base as it is.
+        limit: usize,
+        /// The base.
+        theta: f64,
+        /// How fast it grows.
+        factor: f64,
+    },
+}
+
+impl Rotary {
+    /// The rotation of the original paper: angles `theta^(-2i / size)`.
+    pub fn plain(theta: f64, size: usize) -> Self {
+        let frequencies = Frequencies::Fixed(plain(theta, size));
+        Self { pairing: Pairing::Halves, size, frequencies, factor: 1.0 }
+    }
+
+    /// The angles for a sequence of `tokens` tokens.
+    pub fn frequencies(&self, tokens: usize) -> Cow<'_, [f32]> {
+        match &self.frequencies {
+            Frequencies::Fixed(angles) => angles.into(),
+            Frequencies::ByLength { limit, short, long } => if tokens > *limit { long } else { short }.into(),
+            Frequencies::Dynamic { limit, theta, factor } => {
+                let stretch = factor * tokens.max(*limit) as f64 / *limit as f64 - (factor - 1.0);
+                let size = self.size as f64;
+                plain(theta * stretch.powf(size / (size - 2.0)), self.size).into()
+            }
+        }
+    }
+
+    /// Whether sequences of these lengths are rotated alike.
+    pub fn turns_alike(&self, tokens: usize, others: usize) -> bool {
+        match self.frequencies {
+            Frequencies::Fixed(_) => true,
+            Frequencies::ByLength { limit, .. } => (tokens > limit) == (others > limit),
+            Frequencies::Dynamic { limit, .. } => tokens.max(limit) == others.max(limit),
+        }
+    }
+}
+
+/// The angles of the original paper: `theta^(-2i / size)`, `[size / 2]`.
+pub fn plain(theta: f64, size: usize) -> Vec<f32> {
+    (0..size / 2).map(|pair| theta.powf(-2.0 * pair as f64 / size as f64) as f32).collect()
+}
