@@ -103,6 +103,8 @@ pub enum Command {
     Circuits(CircuitsArgs),
     /// Write the logits and attention patterns of a prompt to a file
     Trace(TraceArgs),
+    /// Compare a model with reference tensors made in Python
+    Verify(VerifyArgs),
     /// Train one of the papers' small models on a text file
     Train(TrainArgs),
     /// List the branches, tags and training steps of a model on the hub
@@ -111,8 +113,8 @@ pub enum Command {
     /// List the models in the hub's cache, or remove some
     #[cfg(feature = "hub")]
     Cache(CacheArgs),
-    /// Print what this machine and this terminal offer
-    Doctor,
+    /// Print what this machine and this terminal offer, or which models are read
+    Doctor(DoctorArgs),
     /// Print the completion script of a shell
     Completions {
         /// Shell to complete in
@@ -317,6 +319,47 @@ pub struct TraceArgs {
     /// Layers whose patterns are written [default: all]
     #[arg(long, value_name = "L,L", value_delimiter = ',')]
     pub layers: Option<Vec<usize>>,
+}
+
+/// Arguments of `verify`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct VerifyArgs {
+    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
+    /// What to open; `None` is the model that is built in.
+    pub model: Option<String>,
+    /// File with what another program computed.
+    #[arg(
+        help = "File to compare with: ids [T], and logits [T, vocabulary] or pattern.L [heads, T, T] or both",
+        long,
+        value_name = "FILE.safetensors"
+    )]
+    pub reference: PathBuf,
+    /// Largest difference of patterns that is allowed [default: 1e-4; for weights held in f16 1e-2, in bf16 5e-2]
+    #[arg(long, value_name = "SIZE")]
+    pub patterns: Option<f32>,
+    /// Largest difference of logits, as a share of their scale [default: 2e-4; in f16 1e-2, in bf16 5e-2]
+    #[arg(long, value_name = "SHARE")]
+    pub logits: Option<f32>,
+    /// How to print it
+    #[arg(long, default_value = "table")]
+    pub format: VerifyFormat,
+}
+
+/// How a comparison is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyFormat {
+    /// Aligned columns, for reading.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct DoctorArgs {
+    /// List the families of models that are read, and the files of each
+    #[arg(long)]
+    pub families: bool,
 }
 
 /// Arguments of `revisions`.

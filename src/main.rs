@@ -43,12 +43,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Timeline(args) => commands::timeline::run(&args, common),
         Command::Circuits(args) => commands::circuits::run(&args, common),
         Command::Trace(args) => commands::trace::run(&args, common),
+        Command::Verify(args) => return commands::verify::run(&args, common),
         #[cfg(feature = "hub")]
         Command::Revisions(args) => commands::revisions::run(&args, common),
         #[cfg(feature = "hub")]
         Command::Cache(args) => commands::cache::run(&args, common),
         Command::Train(args) => return train::command::run(&args, common.device, common.quiet),
-        Command::Doctor => commands::doctor::run(common),
+        Command::Doctor(args) => commands::doctor::run(&args, common),
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { command } => commands::man(command.as_deref()),
     }

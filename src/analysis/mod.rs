@@ -1,5 +1,6 @@
 //! Quantities computed from a model and its traces; each is one function with its formula and source.
 
+pub mod agreement;
 pub mod benchmark;
 pub mod circuits;
 pub mod explain;

@@ -11,7 +11,9 @@ use anyhow::Result;
 use crossterm::style::{Color, Stylize};
 
 use crate::{
-    cli::Common,
+    cli::{Common, DoctorArgs},
+    model::families::FAMILIES,
+    report::table::{Align, aligned},
     term::{color, env, over_ssh, session},
     ui::theme::Depth,
 };
@@ -19,8 +21,11 @@ use crate::{
 /// Width of the colour strip, in cells.
 const STRIP: u8 = 48;
 
-/// Prints the report.
-pub fn run(common: &Common) -> Result<()> {
+/// Prints the report, or the families.
+pub fn run(args: &DoctorArgs, common: &Common) -> Result<()> {
+    if args.families {
+        return super::print(&families());
+    }
     let colour = color::decide(common.color, env);
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
@@ -85,6 +90,16 @@ fn hub(line: &mut dyn FnMut(&str, &str)) {
 #[cfg(not(feature = "hub"))]
 fn hub(line: &mut dyn FnMut(&str, &str)) {
     line("hub", "built without");
+}
+
+/// Every family with the names that files call it by and the models that it has.
+fn families() -> String {
+    let rows = FAMILIES.iter().map(|family| {
+        let gguf = family.gguf.map_or("-", |_| "yes");
+        [family.name, gguf].map(str::to_owned).to_vec()
+    });
+    let heading = ["model_type", "GGUF"].map(str::to_owned).to_vec();
+    aligned(std::iter::once(heading).chain(rows), |_| Align::Left)
 }
 
 const PLATFORM: (&str, &str) = (std::env::consts::OS, std::env::consts::ARCH);

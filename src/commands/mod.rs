@@ -21,6 +21,7 @@ pub mod revisions;
 pub mod show;
 pub mod timeline;
 pub mod trace;
+pub mod verify;
 
 /// Writes a line to standard error. Nobody may be there to read it, which is no error.
 fn note(text: &str) {

@@ -1,7 +1,7 @@
 //! What the commands print, as pure functions from numbers to text: no files, no terminal, no model.
 //!
-//! [`rank`] lists heads, [`circuits`] what their weights say, [`timeline`] follows them over a training run, and
-//! [`table`] lines up columns; [`heatmap`] shows what one token or one head attends to as terminal text, plain text or CSV, and
+//! [`rank`] lists heads, [`circuits`] what their weights say, [`timeline`] follows them over a training run, [`verify`]
+//! compares with a reference, and [`table`] lines up columns; [`heatmap`] shows what one token or one head attends to as terminal text, plain text or CSV, and
 //! [`picture`] the same as SVG and HTML. Token text can hold anything a vocabulary or a file holds, so it goes through
 //! [`text`] before it is put into any of them.
 
@@ -12,6 +12,7 @@ pub mod rank;
 pub mod table;
 pub mod text;
 pub mod timeline;
+pub mod verify;
 
 /// A colour: red, green, blue.
 pub type Rgb = (u8, u8, u8);
