@@ -292,3 +292,25 @@ fn a_timeline_has_what_was_logged_and_what_a_text_costs() {
     assert!(complaint(&["timeline", run, "--windows", "3"]).contains("--text"));
     assert!(complaint(&["timeline", run, "--text", text, "--windows", "0"]).contains("--windows 0"));
 }
+
+#[test]
+fn a_ranking_with_rounded_weights_says_how_far_scores_moved() {
+    // Stored in f16, so that bf16 rounds it and f16 does not.
+    let rank = |dtype: &str, format: &str| {
+        stdout(&["rank", "attn-2l", "--dtype", dtype, "--format", format, "-q", "--length", "20"])
+    };
+    let table = rank("bf16", "table");
+    let line = table.lines().find(|line| line.starts_with("weights rounded to bf16")).unwrap();
+    assert!(line.contains("no score moved more than 0.0") && line.contains("10 of its first 10"), "{line}");
+    assert!(!rank("f16", "table").contains("rounded"));
+    let heads = |json: &str| {
+        let report: serde_json::Value = serde_json::from_str(json).unwrap();
+        let names = report["heads"].as_array().unwrap().iter().take(4);
+        (names.map(|head| format!("{}.{}", head["layer"], head["head"])).collect::<Vec<_>>(), report)
+    };
+    let ((rounded, report), (exact, plain)) = (heads(&rank("bf16", "json")), heads(&rank("f32", "json")));
+    assert_eq!(rounded, exact, "the first heads are those of f32");
+    let moved = report["rounding"]["largest"].as_f64().unwrap();
+    assert!(moved > 0.0 && moved < 0.05, "{moved}");
+    assert!(plain.get("rounding").is_none());
+}

@@ -61,6 +61,18 @@ fn ablated() {
 }
 
 #[test]
+fn the_share_of_a_sink_is_on_the_screen() {
+    for (width, height) in [(120, 40), (80, 24)] {
+        let mut bench = Bench::new(width, height);
+        assert!(!bench.screen().contains("sink"));
+        bench.engine.sink = Some(0.254);
+        bench.keys("l");
+        bench.shows("0.25 on its sink");
+        bench.shows("0.25 on its sink, which is no token");
+    }
+}
+
+#[test]
 fn rank() {
     let mut bench = Bench::new(120, 40);
     bench.keys("2jj");

@@ -11,6 +11,7 @@ use crate::{
     head::Head,
     model::{
         decoder::{Control, Decoder},
+        spec::NormPlace,
         trace::Trace,
     },
 };
@@ -58,6 +59,11 @@ pub fn strongest(row: &[f32]) -> (usize, f32) {
     best.unwrap_or((0, 0.0))
 }
 
+/// What a row gives to no key: `1 - sum A[q, ..]`, the share of the head's sink in models that have sinks.
+pub fn sink_share(row: &[f32]) -> f32 {
+    (1.0 - row.iter().map(|&weight| f64::from(weight)).sum::<f64>()).clamp(0.0, 1.0) as f32
+}
+
 /// The scores of a single row of any prompt: attention summed over the keys that each score is about. `prefix` and `tl`
 /// need blocks and are left out.
 pub fn row_scores(ids: &[u32], query: usize, row: &[f32]) -> HeadScores {
@@ -92,8 +98,18 @@ pub fn at_query(
 }
 
 /// Direct logit attribution: what the head's output at `query` adds to the logit of `target` by itself, less the mean
-/// over the vocabulary, with the last normalisation's divisor as it was (Elhage et al. 2021).
-pub fn attribution(decoder: &Decoder, trace: &Trace, head: Head, query: usize, target: u32) -> Result<f32> {
+/// over the vocabulary, with the last normalisation's divisor as it was (Elhage et al. 2021). `None` in models that normalise
+/// the residual stream after every block: nothing in them reaches the logits as it was written.
+pub fn attribution(
+    decoder: &Decoder,
+    trace: &Trace,
+    head: Head,
+    query: usize,
+    target: u32,
+) -> Result<Option<f32>> {
+    if decoder.spec.norm.place == NormPlace::Sum {
+        return Ok(None);
+    }
     let spec = &decoder.spec;
     let outputs = |wanted: &dyn Fn(usize) -> bool| -> Result<Tensor> {
         let mut all = Vec::with_capacity(spec.heads * spec.head_size);
@@ -114,7 +130,7 @@ pub fn attribution(decoder: &Decoder, trace: &Trace, head: Head, query: usize, t
     let logits = decoder.direct_logits(&written, &last)?;
     let logits = logits.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
     let mean = logits.iter().map(|&logit| f64::from(logit)).sum::<f64>() / logits.len() as f64;
-    Ok((f64::from(logits[target as usize]) - mean) as f32)
+    Ok(Some((f64::from(logits[target as usize]) - mean) as f32))
 }
 
 /// Probabilities of every next token from its logits.
@@ -138,6 +154,12 @@ mod tests {
         assert_eq!(role(&ids, 4, 4), Role::Itself);
         assert_eq!(role(&ids, 4, 0), Role::Sink);
         assert_eq!(role(&ids, 3, 1), Role::Other);
+    }
+
+    #[test]
+    fn what_no_key_gets_is_the_sink_s() {
+        assert!((sink_share(&[0.25, 0.3]) - 0.45).abs() < 1e-6);
+        assert_eq!(sink_share(&[0.5, 0.500_000_1]), 0.0);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Ranking: every head's scores, folded from the rows of its pattern while the pass runs.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::{
     benchmark::{Benchmark, Blocks, Kind},
@@ -226,6 +230,39 @@ pub fn order(scores: &[HeadScores], by: Score) -> Vec<usize> {
     order
 }
 
+/// How far scores move when weights are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Moved {
+    /// The largest move of a score, and of which: `max |rounded - exact|` over all heads and scores.
+    pub largest: f32,
+    /// The score that it is of.
+    pub score: Score,
+    /// The head that it is of, `layer * heads + head`.
+    #[serde(skip)]
+    pub head: usize,
+    /// How many of the first heads of the one ranking are among the first of the other.
+    pub same: usize,
+    /// How many first heads were looked at.
+    pub of: usize,
+}
+
+/// Compares the scores of all heads, and the `top` first by a score.
+pub fn moved(exact: &[HeadScores], rounded: &[HeadScores], by: Score, top: usize) -> Moved {
+    let (mut largest, mut score, mut head) = (0.0f32, by, 0);
+    for (index, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
+        for one in Score::ALL {
+            let move_ = (exact.get(one) - rounded.get(one)).abs();
+            if move_ > largest {
+                (largest, score, head) = (move_, one, index);
+            }
+        }
+    }
+    let first = |scores: &[HeadScores]| order(scores, by).into_iter().take(top).collect::<BTreeSet<_>>();
+    let (first_exact, first_rounded) = (first(exact), first(rounded));
+    let same = first_exact.intersection(&first_rounded).count();
+    Moved { largest, score, head, same, of: first_exact.len() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +296,21 @@ mod tests {
         assert!((entropy(&[0.25; 4], 3).unwrap() - 1.0).abs() < 1e-6);
         assert_eq!(entropy(&[0.0, 1.0], 1), Some(0.0));
         assert_eq!(entropy(&[1.0], 0), None);
+    }
+
+    #[test]
+    fn a_move_is_told_with_its_head_and_score() {
+        let head = |induction: f32, sink: f32| {
+            let mut scores = HeadScores::default();
+            scores.set(Score::Induction, induction);
+            scores.set(Score::Sink, sink);
+            scores
+        };
+        let exact = [head(0.9, 0.1), head(0.5, 0.2), head(0.4, 0.3), head(0.1, 0.4)];
+        let rounded = [head(0.9, 0.1), head(0.39, 0.2), head(0.4, 0.45), head(0.1, 0.4)];
+        let moved = moved(&exact, &rounded, Score::Induction, 2);
+        assert_eq!((moved.score, moved.head, moved.same, moved.of), (Score::Sink, 2, 1, 2));
+        assert!((moved.largest - 0.15).abs() < 1e-6);
     }
 
     #[test]

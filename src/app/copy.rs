@@ -57,6 +57,9 @@ impl App {
             let token = answer.run.tokens.get(from + index).map_or(String::new(), plain);
             let _ = writeln!(table, "{}\t{token}\t{value:.6}", from + index);
         }
+        if let (Some(share), false) = (view.sink, self.is_attended_by()) {
+            let _ = writeln!(table, "sink\t\t{share:.6}");
+        }
         Some(table)
     }
 

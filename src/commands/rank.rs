@@ -6,12 +6,20 @@ use anyhow::Result;
 
 use super::{open, progress::Bar};
 use crate::{
-    analysis::{benchmark::Benchmark, rank, score::Score},
+    analysis::{
+        benchmark::Benchmark,
+        rank,
+        score::{HeadScores, Score},
+    },
     cli::{Common, RankArgs, RankFormat},
+    engine::open::Model,
     memory,
-    model::decoder::Control,
+    model::{decoder::Control, place::DtypeChoice},
     report::rank::{Ranking, Settings},
 };
+
+/// How many first heads of a ranking with rounded weights are looked for in the one without.
+const FIRST: usize = 10;
 
 /// Runs the command.
 pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
@@ -19,17 +27,35 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     let model = open::model(args.model.as_ref(), common)?;
     model.has_heads()?;
     let benchmark = model.benchmark(args.benchmark.settings(model.info.block))?;
-    let bar = RefCell::new(Bar::new(common));
-    let progress = |done, layers| bar.borrow_mut().show("scoring heads", done, layers);
-    let control = Control { progress: &progress, cancelled: &|| false };
-    let scores = rank::scores(&model.decoder, &benchmark, args.by, &control)?;
-    bar.borrow_mut().clear();
-    let ranking = Ranking::new(&model.info, settings(&benchmark, args.by), &scores, args.top);
+    let scores = score(&model, &benchmark, args.by, "scoring heads", common)?;
+    let mut ranking = Ranking::new(&model.info, settings(&benchmark, args.by), &scores, args.top);
+    if model.is_rounded {
+        let exact = Common { dtype: DtypeChoice::F32, quiet: true, ..common.clone() };
+        let exact = open::model(args.model.as_ref(), &exact)?;
+        let exact = score(&exact, &benchmark, args.by, "scoring heads in f32", common)?;
+        ranking = ranking.with_moves(rank::moved(&exact, &scores, args.by, FIRST));
+    }
     super::print(&match args.format {
         RankFormat::Table => ranking.table(),
         RankFormat::Json => ranking.json()?,
         RankFormat::Csv => ranking.csv(),
     })
+}
+
+/// Every head's scores, with a bar while they are made.
+fn score(
+    model: &Model,
+    benchmark: &Benchmark,
+    by: Score,
+    stage: &'static str,
+    common: &Common,
+) -> Result<Vec<HeadScores>> {
+    let bar = RefCell::new(Bar::new(common));
+    let progress = |done, layers| bar.borrow_mut().show(stage, done, layers);
+    let control = Control { progress: &progress, cancelled: &|| false };
+    let scores = rank::scores(&model.decoder, benchmark, by, &control)?;
+    bar.borrow_mut().clear();
+    Ok(scores)
 }
 
 /// How the heads are measured, for the reports.

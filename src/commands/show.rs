@@ -10,7 +10,10 @@ use ratatui::style::Color;
 
 use super::open;
 use crate::{
-    analysis::map::{Pool, pattern_map},
+    analysis::{
+        explain::sink_share,
+        map::{Pool, pattern_map},
+    },
     cli::{Common, ShowArgs, ShowFormat},
     model::decoder::Control,
     report::heatmap::{Matrix, Row},
@@ -75,7 +78,8 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
         }
     } else {
         let weights = trace.row(head, query)?;
-        let row = Row { model: &info.name, head, tokens: &tokens, query, weights: &weights };
+        let sink = model.decoder.spec.attention.sinks.then(|| sink_share(&weights));
+        let row = Row { model: &info.name, head, tokens: &tokens, query, weights: &weights, sink };
         match format {
             ShowFormat::Ansi => row.ansi(ramp),
             ShowFormat::Text => row.text(),

@@ -47,6 +47,8 @@ pub struct Model {
     pub tokenizer: Result<Tokenizer, String>,
     /// What it takes in memory with prompts of [`Model::USUAL_PROMPT`] tokens.
     pub need: Need,
+    /// Whether its weights were rounded to another type than they are stored in.
+    pub is_rounded: bool,
     bos: Option<u32>,
     placement: Placement,
 }
@@ -103,7 +105,9 @@ impl Model {
             bos,
             block: 0,
         };
-        let mut model = Self { info, decoder, tokenizer: checkpoint.tokenizer, need, bos, placement };
+        let is_rounded = placement.loses(weights);
+        let mut model =
+            Self { info, decoder, tokenizer: checkpoint.tokenizer, need, is_rounded, bos, placement };
         let most = (model.ordinary().len() / 2).min((model.info.context - 1) / 2);
         model.info.block = RankSettings::default().length.min(most);
         Ok(model)

@@ -82,6 +82,8 @@ pub struct HeadView {
     pub look: Look,
     /// Attention of the query over keys `0..=query`.
     pub row: Vec<f32>,
+    /// What the query gives to the head's sink, which is no token; `None` in models without sinks.
+    pub sink: Option<f32>,
     /// Attention that later queries `query..tokens` give to this token, as a key: `column[i] = A[query + i, query]`.
     pub column: Vec<f32>,
     /// The whole pattern.
@@ -97,12 +99,15 @@ pub struct Explanation {
     pub query: usize,
     /// The key it attends to most, and how much.
     pub strongest: (usize, f32),
+    /// What it gives to its sink, which is no token; `None` in models without sinks.
+    pub sink: Option<f32>,
     /// What that key is to the query.
     pub role: Role,
     /// The token whose logit is followed: the attended one for an induction head, else the model's top prediction.
     pub target: Token,
-    /// What the head's output writes directly to the target's logit, less its mean over the vocabulary.
-    pub attribution: f32,
+    /// What the head's output writes directly to the target's logit, less its mean over the vocabulary; `None` in models
+    /// that normalise the residual stream after every block.
+    pub attribution: Option<f32>,
     /// Probability of the target as next token.
     pub probability: f32,
     /// The same when the head's output is replaced by its mean over the prompt.

@@ -178,7 +178,10 @@ impl Session {
         }
         let row = self.trace.row(look.head, look.query)?;
         let (column, map) = self.column_and_map(epoch, look)?;
-        self.tell(Event::Head { epoch, view: Arc::new(HeadView { look, row: row.clone(), column, map }) });
+        self.tell(Event::Head {
+            epoch,
+            view: Arc::new(HeadView { look, row: row.clone(), sink: self.sink(&row), column, map }),
+        });
         control.check()?;
         self.tell_at_query(epoch, look.query, &control)?;
         control.check()?;
@@ -240,12 +243,18 @@ impl Session {
             head: look.head,
             query: look.query,
             strongest,
+            sink: self.sink(row),
             role,
             target: self.model.token(target),
             attribution,
             probability: probabilities[target as usize],
             without: without[target as usize],
         })
+    }
+
+    /// What a row gives to its head's sink, where heads have one.
+    fn sink(&self, row: &[f32]) -> Option<f32> {
+        self.model.decoder.spec.attention.sinks.then(|| explain::sink_share(row))
     }
 
     /// Attention to the query token from itself and later ones, and the whole pattern pooled. The map is kept for the

@@ -24,6 +24,8 @@ pub struct Row<'a> {
     pub query: usize,
     /// Probability of each key `0..=query`.
     pub weights: &'a [f32],
+    /// What goes to the head's sink, which is no token; `None` in models without sinks.
+    pub sink: Option<f32>,
 }
 
 /// Attention of every token, perhaps pooled.
@@ -54,11 +56,12 @@ impl Row<'_> {
     /// What is shown, in a line.
     pub fn title(&self) -> String {
         format!(
-            "{} · head {} · what {} at {} attends to",
+            "{} · head {} · what {} at {} attends to{}",
             self.model,
             self.head,
             self.tokens.get(self.query).map_or_else(|| "?".to_owned(), |token| quoted(&token.bytes)),
-            self.query
+            self.query,
+            self.sink.map_or_else(String::new, |share| format!(" ({share:.3} on its sink)"))
         )
     }
 
@@ -110,11 +113,14 @@ impl Row<'_> {
         out
     }
 
-    /// Heading `position,id,token,weight` and a row a key.
+    /// Heading `position,id,token,weight` and a row a key; the sink has no position and no token.
     pub fn csv(&self) -> String {
         let mut out = "position,id,token,weight\n".to_owned();
         for (at, token, weight) in self.keys() {
             let _ = writeln!(out, "{at},{},{},{weight}", token.id, csv(&clean(&token.bytes)));
+        }
+        if let Some(share) = self.sink {
+            let _ = writeln!(out, "sink,,,{share}");
         }
         out
     }
@@ -272,7 +278,14 @@ mod tests {
     }
 
     fn row(tokens: &[Token]) -> Row<'_> {
-        Row { model: "tiny", head: Head::new(1, 3), tokens, query: 3, weights: &[0.04, 0.64, 0.16, 0.16] }
+        Row {
+            model: "tiny",
+            head: Head::new(1, 3),
+            tokens,
+            query: 3,
+            weights: &[0.04, 0.64, 0.16, 0.16],
+            sink: None,
+        }
     }
 
     fn map() -> PatternMap {
@@ -371,6 +384,14 @@ mod tests {
 
         strongest 1.000; shades show the square root
         "###);
+    }
+
+    #[test]
+    fn the_sink_s_share_is_told() {
+        let tokens = tokens();
+        let row = Row { sink: Some(0.25), ..row(&tokens) };
+        assert!(row.title().ends_with("attends to (0.250 on its sink)"), "{}", row.title());
+        assert!(row.csv().ends_with("\nsink,,,0.25\n"), "{}", row.csv());
     }
 
     #[test]

@@ -199,8 +199,14 @@ mod tests {
 
     fn pictures() -> [String; 4] {
         let tokens = tokens();
-        let row =
-            Row { model: "<m>", head: Head::new(1, 3), tokens: &tokens, query: 2, weights: &[0.1, 0.8, 0.1] };
+        let row = Row {
+            model: "<m>",
+            head: Head::new(1, 3),
+            tokens: &tokens,
+            query: 2,
+            weights: &[0.1, 0.8, 0.1],
+            sink: None,
+        };
         let values = vec![1.0, 0.0, 0.0, 0.25, 0.75, 0.0, 0.1, 0.8, 0.1];
         let map = PatternMap { tokens: 3, pooled: 1, side: 3, values };
         let matrix = Matrix { model: "<m>", head: Head::new(1, 3), tokens: &tokens, map: &map };

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::{
     analysis::{
         benchmark::Kind,
-        rank,
+        rank::{self, Moved},
         score::{HeadScores, Score},
     },
     engine::protocol::ModelInfo,
@@ -52,6 +52,7 @@ pub struct Ranking<'a> {
     model: &'a ModelInfo,
     settings: Settings,
     heads: Vec<(Head, HeadScores)>,
+    moves: Option<Moved>,
 }
 
 impl<'a> Ranking<'a> {
@@ -62,14 +63,39 @@ impl<'a> Ranking<'a> {
         let order = rank::order(scores, settings.by);
         let mut heads: Vec<_> = order.into_iter().map(|index| (name(index), scores[index])).collect();
         heads.truncate(top.unwrap_or(usize::MAX));
-        Self { model, settings, heads }
+        Self { model, settings, heads, moves: None }
+    }
+
+    /// The same with what rounding the weights did to it.
+    pub fn with_moves(self, moves: Moved) -> Self {
+        Self { moves: Some(moves), ..self }
+    }
+
+    /// The head of an index into the scores.
+    fn head(&self, index: usize) -> Head {
+        Head::new(index / self.model.heads.max(1), index % self.model.heads.max(1))
     }
 
     /// Aligned columns under two lines that say what was measured; a score that is no number is a dash.
     pub fn table(&self) -> String {
         let Self { model, settings, .. } = self;
         let mut out = heading(model);
-        let _ = writeln!(out, "{settings}; sorted by {}\n", settings.by.name());
+        let _ = writeln!(out, "{settings}; sorted by {}", settings.by.name());
+        if let Some(moves) = &self.moves {
+            let _ = writeln!(
+                out,
+                "weights rounded to {}: against f32 no score moved more than {:.4} ({} of {}); {} of its first {} heads are \
+                 among the first {} here",
+                model.dtype,
+                moves.largest,
+                moves.score.name(),
+                self.head(moves.head),
+                moves.same,
+                moves.of,
+                moves.of
+            );
+        }
+        out.push('\n');
         let _ = write!(out, "{:>4}  {:<7}", "rank", "head");
         for (name, width) in columns() {
             let _ = write!(out, "  {name:>width$}");
@@ -91,7 +117,12 @@ impl<'a> Ranking<'a> {
     /// One JSON object on one line; its form is part of the command line's contract.
     pub fn json(&self) -> serde_json::Result<String> {
         let heads = self.heads.iter().map(|(head, scores)| HeadRow(*head, scores)).collect();
-        let report = Report { schema_version: 1, model: Model(self.model), settings: &self.settings, heads };
+        let rounding = self.moves.as_ref().map(|moves| {
+            let head = self.head(moves.head);
+            Rounding { moves, layer: head.layer, head: head.head }
+        });
+        let (model, settings) = (Model(self.model), &self.settings);
+        let report = Report { schema_version: 1, model, settings, rounding, heads };
         serde_json::to_string(&report).map(|line| line + "\n")
     }
 
@@ -146,7 +177,18 @@ struct Report<'a> {
     schema_version: u32,
     model: Model<'a>,
     settings: &'a Settings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rounding: Option<Rounding<'a>>,
     heads: Vec<HeadRow<'a>>,
+}
+
+/// What rounding the weights did, in JSON.
+#[derive(Serialize)]
+struct Rounding<'a> {
+    #[serde(flatten)]
+    moves: &'a Moved,
+    layer: usize,
+    head: usize,
 }
 
 /// The model's identity, as every report's JSON has it.

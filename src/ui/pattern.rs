@@ -90,6 +90,9 @@ fn title(app: &App, info: &ModelInfo) -> String {
     {
         title += &format!(" · {} {:.2}, rank {place} of {of}", score.name(), scores.get(score));
     }
+    if let Some(share) = answer.value.sink {
+        title += &format!(" · {share:.2} on its sink");
+    }
     if info.kv_heads < info.heads {
         title += &format!(" · KV head {}", look.head.head * info.kv_heads / info.heads.max(1));
     }

@@ -50,7 +50,11 @@ fn where_it_looks(explanation: &Explanation, run: &Run) -> String {
     let word = |position: usize| run.tokens.get(position).map_or_else(|| "?".to_owned(), quoted);
     let (key, weight) = explanation.strongest;
     let query = word(explanation.query);
-    match explanation.role {
+    let beside = match explanation.sink {
+        Some(share) => format!("; {share:.2} on its sink, which is no token"),
+        None => String::new(),
+    };
+    let looks = match explanation.role {
         Role::Induction { earlier } => format!(
             "{weight:.2} on {} ({key}), the token after the earlier {} ({earlier}): the induction target",
             word(key),
@@ -61,15 +65,19 @@ fn where_it_looks(explanation: &Explanation, run: &Run) -> String {
         Role::Sink => format!("{weight:.2} on {} ({key}), the first position: an attention sink", word(key)),
         Role::Itself => format!("{weight:.2} on {query} ({key}), the token itself"),
         Role::Other => format!("{weight:.2} on {} ({key}), more than on any other token", word(key)),
-    }
+    };
+    looks + &beside
 }
 
 /// What the head writes to the target's logit, and what the prediction is without it.
 fn what_it_writes(explanation: &Explanation) -> String {
     let target = quoted(&explanation.target);
+    let writes = match explanation.attribution {
+        Some(logit) => format!("writes {logit:+.1} to the logit of {target}; "),
+        None => String::new(),
+    };
     format!(
-        "writes {:+.1} to the logit of {target}; without it P({target}) {} -> {}",
-        explanation.attribution,
+        "{writes}without it P({target}) {} -> {}",
         probability(explanation.probability),
         probability(explanation.without)
     )
@@ -95,9 +103,10 @@ mod tests {
             head: Head::new(1, 3),
             query: 4,
             strongest: (key, 0.884),
+            sink: None,
             role,
             target: tokens[2].clone(),
-            attribution: 3.08,
+            attribution: Some(3.08),
             probability: 0.61,
             without: 0.000_71,
         };
@@ -119,6 +128,13 @@ mod tests {
         assert_eq!(looks(Role::Sink, 0), "0.88 on \"<bos>\" (0), the first position: an attention sink");
         assert_eq!(looks(Role::Itself, 4), "0.88 on \"Doctor\" (4), the token itself");
         assert_eq!(looks(Role::Other, 2), "0.88 on \" Gig\" (2), more than on any other token");
+        let (with_sink, run) = explanation(Role::Previous, 3);
+        let with_sink = Explanation { sink: Some(0.073), attribution: None, ..with_sink };
+        assert_eq!(
+            where_it_looks(&with_sink, &run),
+            "0.88 on \" went\" (3), the token just before \"Doctor\"; 0.07 on its sink, which is no token"
+        );
+        assert_eq!(what_it_writes(&with_sink), "without it P(\" Gig\") 0.61 -> 7.1e-4");
         assert_eq!(
             what_it_writes(&explanation(Role::Other, 2).0),
             "writes +3.1 to the logit of \" Gig\"; without it P(\" Gig\") 0.61 -> 7.1e-4"

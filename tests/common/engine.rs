@@ -19,6 +19,8 @@ pub struct Engine {
     pub info: ModelInfo,
     /// Fails the next change.
     pub fail: bool,
+    /// What every head gives to its sink, where heads have one.
+    pub sink: Option<f32>,
     /// Cannot open the snapshot that counts as before.
     pub broken_before: bool,
     /// The run that the model is a snapshot of.
@@ -55,6 +57,7 @@ impl Engine {
             info,
             fail,
             broken_before,
+            sink: None,
             run: None,
             vocabulary,
             tokens,
@@ -131,7 +134,7 @@ impl Engine {
         }
         let row = self.row(look.head, look.query);
         let column = (look.query..tokens).map(|query| self.row(look.head, query)[look.query]).collect();
-        HeadView { look, row, column, map: PatternMap { tokens, pooled, side, values } }
+        HeadView { look, row, sink: self.sink, column, map: PatternMap { tokens, pooled, side, values } }
     }
 
     fn scores(&self, flat: usize) -> HeadScores {
@@ -196,9 +199,10 @@ impl Engine {
             head: look.head,
             query: look.query,
             strongest,
+            sink: self.sink,
             role,
             target: self.token(id),
-            attribution: 3.1,
+            attribution: Some(3.1),
             probability,
             without: probability / 9.0,
         }
@@ -337,6 +341,7 @@ impl Engine {
         Self {
             info: self.info.clone(),
             fail: false,
+            sink: self.sink,
             broken_before: false,
             run: None,
             vocabulary: self.vocabulary.clone(),
