@@ -27,7 +27,7 @@ use circuits::CircuitsArgs;
 
 const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
 const MODEL_LONG_HELP: &str = "Model to open: a directory (config.json, weights, tokenizer), a .safetensors, .gguf, \
-    .pt, .pth or .bin file, a training run's folder (its last snapshot), a hub name org/name[@revision], or a shipped \
+    .pt, .pth, .ckpt or .bin file, a training run's folder (its last snapshot), a hub name org/name[@revision], or a shipped \
     model: attn-2l (also when left out), attn-1l, attn-1l-smeared, bigram, or a snapshot such as attn-2l@step2000. A path that reads like a command is written ./rank";
 const AFTER_HELP: &str = "Models of the Hugging Face Hub follow the variables that its own library follows: HF_HOME, \
     HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY.\n\n\

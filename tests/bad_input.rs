@@ -88,7 +88,7 @@ fn names_that_lead_nowhere() {
     fs::write(&odd, "PK").unwrap();
     refused(
         &["rank", odd.to_str().unwrap()],
-        &["weights.zip", "only .safetensors, .gguf, .bin, .pt and .pth"],
+        &["weights.zip", "only .safetensors, .gguf, .bin, .pt, .pth and .ckpt"],
     );
 }
 

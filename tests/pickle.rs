@@ -12,7 +12,7 @@ use std::{
 
 use attnscope::{
     checkpoint::{
-        Checkpoint, Wanted, pickle,
+        Checkpoint, Description, Wanted, pickle,
         progress::Nobody,
         safetensors,
         weights::{WeightType, Weights},
@@ -74,7 +74,7 @@ fn logits(model: &str) -> (Vec<f32>, u64) {
 fn tensors_of_every_layout_and_type_are_read_as_torch_does() {
     let mut twin = Weights::default();
     safetensors::read_file(&fixture("odd.safetensors"), &mut twin).unwrap();
-    assert_eq!(twin.iter().count(), 15);
+    assert_eq!(twin.iter().count(), 18);
     for file in ["odd.pth", "odd-protocol-5.pth", "odd-legacy.pth"] {
         let weights = read(&fixture(file)).unwrap();
         assert_same(&weights, &twin);
@@ -120,6 +120,37 @@ fn a_model_computes_the_same_from_every_kind_of_file() {
     for file in ["pytorch_model.bin", "pytorch_model.bin.index.json", "nested.pt", "legacy.bin"] {
         assert!(logits(fixture(file).to_str().unwrap()) == expected, "{file}");
     }
+}
+
+#[test]
+fn a_checkpoint_of_nanogpt_describes_itself() {
+    let (alone, named) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (file, lightning) = (alone.path().join("ckpt.pt"), named.path().join("last.ckpt"));
+    fs::copy(fixture("nanogpt.pt"), &file).unwrap();
+    fs::copy(fixture("nanogpt.pt"), &lightning).unwrap();
+    for (model, origin) in [(alone.path(), &file), (&file, &file), (named.path(), &lightning)] {
+        let wanted = Wanted { model: model.to_str(), ..Wanted::default() };
+        let checkpoint = Checkpoint::open(&wanted, &Nobody).unwrap();
+        let Description::Hub(values) = checkpoint.description else { panic!("it is no GGUF file") };
+        let expected = serde_json::json!({
+            "model_type": "nanogpt", "n_layer": 1, "n_head": 3, "n_embd": 12, "block_size": 16, "bias": false,
+            "vocab_size": 64, "dropout": 0.0,
+        });
+        assert_eq!(serde_json::Value::from(values), expected);
+        assert_eq!(checkpoint.origin, origin.display().to_string());
+        assert!(checkpoint.weights.contains("transformer.h.0.attn.c_attn.weight"));
+        assert_eq!(checkpoint.weights.iter().count(), 10);
+    }
+    // `config.json` goes first, and files of other programs need it.
+    fs::copy(fixture("config.json"), alone.path().join("config.json")).unwrap();
+    let checkpoint =
+        Checkpoint::open(&Wanted { model: file.to_str(), ..Wanted::default() }, &Nobody).unwrap();
+    assert!(checkpoint.origin.ends_with("config.json"));
+    let other = named.path().join("nested.pt");
+    fs::copy(fixture("nested.pt"), &other).unwrap();
+    let error =
+        Checkpoint::open(&Wanted { model: other.to_str(), ..Wanted::default() }, &Nobody).err().unwrap();
+    assert!(error.to_string().contains("config.json cannot be read"), "{error}");
 }
 
 #[test]

@@ -10,8 +10,10 @@ use super::{pickle, safetensors, shards, weights::Weights};
 const FORMATS: [(&[&str], &[&str]); 3] = [
     (&["model.safetensors", "model.safetensors.index.json"], &[".safetensors"]),
     (&[], &[".gguf"]),
-    (&["pytorch_model.bin", "pytorch_model.bin.index.json"], &[".bin", ".pt", ".pth"]),
+    (&["pytorch_model.bin", "pytorch_model.bin.index.json"], &PICKLES),
 ];
+/// How the names of files of `torch.save` end.
+const PICKLES: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
 /// How names begin of what lies beside weights and ends as they do: adapters, projectors of images, states of training.
 const BESIDE: [&str; 7] =
     ["adapter_", "mmproj", "optimizer", "rng_state", "scaler", "scheduler", "training_args"];
@@ -54,6 +56,12 @@ pub fn is_weights(name: &str) -> bool {
     FORMATS.iter().any(|(_, endings)| endings.iter().any(|end| name.ends_with(end)))
 }
 
+/// Whether a path ends as those of files of `torch.save` do.
+pub fn is_pickle(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    PICKLES.iter().any(|end| name.ends_with(end))
+}
+
 /// Whether a file's name ends as an index of shards does.
 pub fn is_index(name: &str) -> bool {
     name.ends_with(".safetensors.index.json") || name.ends_with(".bin.index.json")
@@ -69,9 +77,9 @@ pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
 pub fn read_one(path: &Path, weights: &mut Weights) -> Result<()> {
     match path.extension().and_then(|kind| kind.to_str()).unwrap_or_default() {
         "safetensors" => safetensors::read_file(path, weights),
-        "bin" | "pt" | "pth" => pickle::read_file(path, weights),
+        _ if is_pickle(path) => pickle::read_file(path, weights),
         _ => bail!(
-            "{}: only .safetensors, .gguf, .bin, .pt and .pth files are read; convert it, or name the folder of a \
+            "{}: only .safetensors, .gguf, .bin, .pt, .pth and .ckpt files are read; convert it, or name the folder of a \
              checkpoint",
             path.display()
         ),

@@ -170,11 +170,7 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
 /// The checkpoint of weights that `config.json` and `tokenizer.json` in `folder` belong to.
 fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpoint> {
     weights.unwrap_names();
-    let config = folder.join("config.json");
-    let origin = config.display().to_string();
-    let text = std::fs::read(&config)
-        .with_context(|| format!("{origin} cannot be read; it must lie beside the weights"))?;
-    let values = serde_json::from_slice(&text).with_context(|| format!("{origin} is no JSON object"))?;
+    let (origin, values) = description(folder, path)?;
     let file = folder.join("tokenizer.json");
     let tokenizer = match file.is_file() {
         true => Tokenizer::from_file(&file).map_err(|error| format!("{error:#}")),
@@ -191,4 +187,20 @@ fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpo
         weights,
         tokenizer,
     })
+}
+
+/// What describes the weights at `path`, and the file that says it: `config.json` in `folder`, or without one the
+/// checkpoint of nanoGPT that they are.
+fn description(folder: &Path, path: &Path) -> Result<(String, Map<String, Value>)> {
+    let config = folder.join("config.json");
+    if !config.exists() && path.is_file() && formats::is_pickle(path) {
+        if let Some(values) = pickle::described_by_nanogpt(path)? {
+            return Ok((path.display().to_string(), values));
+        }
+    }
+    let origin = config.display().to_string();
+    let text = std::fs::read(&config)
+        .with_context(|| format!("{origin} cannot be read; it must lie beside the weights"))?;
+    let values = serde_json::from_slice(&text).with_context(|| format!("{origin} is no JSON object"))?;
+    Ok((origin, values))
 }

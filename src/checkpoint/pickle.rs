@@ -10,6 +10,7 @@ mod machine;
 use std::{ops::Range, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
 
 use self::{
     archive::Archive,
@@ -32,6 +33,31 @@ const LEAST_ROOM: usize = 1 << 20;
 pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
     let backing = Arc::new(Backing::map(path)?);
     read(&backing, weights).with_context(|| path.display().to_string())
+}
+
+/// What nanoGPT writes of a model beside its weights in the file at `path`, as `config.json` would have it; `None` for a
+/// file of another program.
+pub fn described_by_nanogpt(path: &Path) -> Result<Option<Map<String, Value>>> {
+    let backing = Backing::map(path)?;
+    let values = match Legacy::open(backing.bytes()).with_context(|| path.display().to_string())? {
+        Some(legacy) => model_args(&legacy.pickle),
+        None => {
+            let archive = Archive::open(backing.bytes()).and_then(|mut archive| archive.pickle());
+            let pickle = archive.and_then(Pickle::follow).with_context(|| path.display().to_string())?;
+            model_args(&pickle.0)
+        }
+    };
+    Ok(values)
+}
+
+/// The arguments of nanoGPT's model in its checkpoint; other programs that keep some under this name call its sides
+/// otherwise.
+fn model_args(pickle: &Pickle<'_>) -> Option<Map<String, Value>> {
+    let arguments = pickle.dict(pickle.entry(pickle.root(), "model_args")?)?;
+    let argument = |&(key, value)| Some((pickle.text(key)?.to_owned(), pickle.json(value)?));
+    let mut values: Map<String, Value> = arguments.iter().filter_map(argument).collect();
+    values.insert("model_type".into(), "nanogpt".into());
+    values.contains_key("n_embd").then_some(values)
 }
 
 fn read(backing: &Arc<Backing>, weights: &mut Weights) -> Result<()> {
@@ -78,9 +104,7 @@ fn add(
 /// The entries of the state dict: those of the whole file, or of the part that training scripts put it in.
 fn state_dict<'p>(pickle: &'p Pickle<'_>) -> Result<&'p [(Id, Id)]> {
     let root = pickle.root();
-    let entries = pickle.dict(root).unwrap_or_default();
-    let nested = |key| entries.iter().find(|&&(name, _)| pickle.text(name) == Some(key)).map(|&(_, id)| id);
-    let places = || NESTED.into_iter().filter_map(nested).chain([root]);
+    let places = || NESTED.into_iter().filter_map(|key| pickle.entry(root, key)).chain([root]);
     let holds_tensors =
         |entries: &&[(Id, Id)]| entries.iter().any(|&(_, value)| tensor(pickle, value).is_some());
     if let Some(entries) = places().filter_map(|place| pickle.dict(place)).find(holds_tensors) {
@@ -100,7 +124,9 @@ fn tensor<'p>(pickle: &'p Pickle<'_>, value: Id) -> Option<&'p [Id]> {
     for _ in 0..DEEPEST {
         let parts = pickle.tuple(arguments)?;
         (callable, arguments) = match pickle.class(callable)? {
-            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => return Some(parts),
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => {
+                return Some(parts);
+            }
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
                 pickle.call(*parts.first()?)?
             }
@@ -124,9 +150,10 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     /// Reads `(storage, offset, shape, strides, ...)`, where the storage is `("storage", class, key, device, count)`, of
-    /// old files with `None` or its part `(key, offset, count)` of that storage behind.
+    /// old files with `None` or its part `(key, offset, count)` of that storage behind. The types that have no class of
+    /// storages are named two places after the strides.
     fn read(pickle: &Pickle<'a>, arguments: &[Id]) -> Option<Self> {
-        let &[storage, offset, shape, strides, ..] = arguments else { return None };
+        let &[storage, offset, shape, strides, ref behind @ ..] = arguments else { return None };
         let &[_, class, key, _, _, ref part @ ..] = pickle.tuple(pickle.outside(storage)?)? else {
             return None;
         };
@@ -147,7 +174,7 @@ impl<'a> View<'a> {
             }
         }
         Some(Self {
-            kind: kind(pickle.class(class)?),
+            kind: kind(behind.get(2).and_then(|&dtype| pickle.class(dtype)).or(pickle.class(class))?),
             storage: pickle.text(key)?,
             offset: if empty { 0 } else { number(offset)?.checked_add(start)? },
             shape,
@@ -204,13 +231,16 @@ impl<'a> View<'a> {
     }
 }
 
-/// The type of a storage's numbers.
+/// The type of a storage's numbers, by its class or by that of the tensor.
 fn kind((_, name): Class<'_>) -> Option<WeightType> {
     match name {
         "DoubleStorage" => Some(WeightType::F64),
         "FloatStorage" => Some(WeightType::F32),
         "HalfStorage" => Some(WeightType::F16),
         "BFloat16Storage" => Some(WeightType::BF16),
+        "float8_e4m3fn" => Some(WeightType::E4M3),
+        "float8_e5m2" => Some(WeightType::E5M2),
+        "float8_e8m0fnu" => Some(WeightType::E8M0),
         _ => None,
     }
 }

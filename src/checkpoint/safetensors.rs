@@ -25,14 +25,27 @@ pub fn read(backing: Arc<Backing>, origin: &str, weights: &mut Weights) -> Resul
             Dtype::F32 => WeightType::F32,
             Dtype::F16 => WeightType::F16,
             Dtype::BF16 => WeightType::BF16,
+            Dtype::F8_E4M3 => WeightType::E4M3,
+            Dtype::F8_E5M2 => WeightType::E5M2,
+            Dtype::F8_E8M0 => WeightType::E8M0,
+            Dtype::U8 if name.ends_with("_scales") => WeightType::E8M0,
+            Dtype::U8 if name.ends_with("_blocks") => WeightType::E2M1,
             // Buffers such as masks and position ids; a family that asked for one would be told that it is missing.
             _ => continue,
         };
         let (from, to) = info.data_offsets;
-        let tensor =
-            StoredTensor::new(name, kind, info.shape.clone(), backing.clone(), start + from..start + to)
-                .with_context(|| origin.to_string())?;
+        let shape = if kind == WeightType::E2M1 { unpacked(&info.shape) } else { info.shape.clone() };
+        let tensor = StoredTensor::new(name, kind, shape, backing.clone(), start + from..start + to)
+            .with_context(|| origin.to_string())?;
         weights.insert(tensor);
     }
     Ok(())
+}
+
+/// The shape of numbers of which a byte has two, `[..., blocks, bytes]` to `[..., numbers]`.
+fn unpacked(shape: &[usize]) -> Vec<usize> {
+    match shape {
+        [rows @ .., blocks, bytes] => [rows, &[blocks.saturating_mul(*bytes).saturating_mul(2)]].concat(),
+        _ => shape.to_vec(),
+    }
 }

@@ -67,6 +67,10 @@ def odd(folder):
         "bf16": a.to(torch.bfloat16),
         "f16": a.to(torch.float16),
         "f16-transposed": a.to(torch.float16).t(),
+        # Every number of eight bits, which are kept in storages without a type.
+        "e4m3": torch.arange(256).to(torch.uint8).view(torch.float8_e4m3fn),
+        "e5m2-part": torch.arange(256).to(torch.uint8).view(torch.float8_e5m2).view(16, 16)[3:, 1:],
+        "e8m0": torch.arange(256).to(torch.uint8).view(torch.float8_e8m0fnu),
         "f64": cube,
         "f64-permuted": cube.permute(2, 0, 1),
         "repeated": torch.ones(1).expand(4, 3),
@@ -77,7 +81,7 @@ def odd(folder):
         "mask": torch.ones(3, dtype=torch.bool),
         "ids": torch.arange(4),
         "bytes": torch.arange(4, dtype=torch.uint8),
-        "float8": torch.zeros(2).to(torch.float8_e4m3fn),
+        "u16": torch.arange(4).to(torch.uint16),
         "sparse": torch.eye(2).to_sparse(),
     }
     torch.save(weights | others, folder / "odd.pth")
@@ -86,10 +90,40 @@ def odd(folder):
     save_file({name: weight.detach().clone().contiguous() for name, weight in weights.items()}, folder / "odd.safetensors")
 
 
+def nanogpt(folder):
+    """What nanoGPT's `train.py` leaves: compiled, with the arguments of the model beside its weights."""
+    arguments = dict(n_layer=1, n_head=3, n_embd=12, block_size=16, bias=False, vocab_size=64, dropout=0.0)
+    width, vocabulary = arguments["n_embd"], arguments["vocab_size"]
+    sides = {
+        "transformer.wte.weight": (vocabulary, width),
+        "transformer.wpe.weight": (arguments["block_size"], width),
+        "transformer.h.0.ln_1.weight": (width,),
+        "transformer.h.0.attn.c_attn.weight": (3 * width, width),
+        "transformer.h.0.attn.c_proj.weight": (width, width),
+        "transformer.h.0.ln_2.weight": (width,),
+        "transformer.h.0.mlp.c_fc.weight": (4 * width, width),
+        "transformer.h.0.mlp.c_proj.weight": (width, 4 * width),
+        "transformer.ln_f.weight": (width,),
+    }
+    generator = torch.Generator().manual_seed(11)
+    state = {name: torch.randn(*shape, generator=generator) * 0.3 for name, shape in sides.items()}
+    state["lm_head.weight"] = state["transformer.wte.weight"]
+    checkpoint = {
+        "model": {f"_orig_mod.{name}": weight for name, weight in state.items()},
+        "optimizer": {"state": {}, "param_groups": []},
+        "model_args": arguments,
+        "iter_num": 250,
+        "best_val_loss": torch.tensor(1.5),
+        "config": {"out_dir": "out", "init_from": "scratch", "learning_rate": 1e-3, "compile": True},
+    }
+    torch.save(checkpoint, folder / "nanogpt.pt")
+
+
 def write(folder):
     """Writes all of them to `folder`."""
     model(folder)
     odd(folder)
+    nanogpt(folder)
     torch.save(torch.nn.Linear(2, 2), folder / "object.pt")
     torch.save({"model": torch.nn.Linear(2, 2)}, folder / "nested-object.pt")
     torch.save(torch.nn.Linear(2, 2), folder / "legacy-object.pt", _use_new_zipfile_serialization=False)

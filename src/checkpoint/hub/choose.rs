@@ -17,9 +17,9 @@ pub const TOKENIZER: &str = "tokenizer.json";
 /// What belongs to weights that do not describe themselves, where the repository has it.
 const COMPANIONS: [&str; 3] = [CONFIG, TOKENIZER, "tokenizer_config.json"];
 /// Endings of weight files that other programs read.
-const FOREIGN: [&str; 7] = [".ckpt", ".h5", ".msgpack", ".onnx", ".npz", ".ot", ".mlmodel"];
+const FOREIGN: [&str; 6] = [".h5", ".msgpack", ".onnx", ".npz", ".ot", ".mlmodel"];
 /// Endings of weight files, as messages list them.
-const READ: &str = ".safetensors, .gguf, .bin, .pt or .pth";
+const READ: &str = ".safetensors, .gguf, .bin, .pt, .pth or .ckpt";
 /// Names that a message lists at most.
 const LISTED: usize = 6;
 

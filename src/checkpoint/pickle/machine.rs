@@ -19,6 +19,9 @@ pub type Class<'a> = (&'a str, &'a str);
 /// What a pickle puts together, as far as tensors are made of it.
 enum Value<'a> {
     Int(i64),
+    Float(f64),
+    Bool(bool),
+    None,
     Text(&'a str),
     Class(Class<'a>),
     Tuple(Vec<Id>),
@@ -27,12 +30,15 @@ enum Value<'a> {
     Call(Id, Id),
     /// What lies outside the pickle, such as a storage, by the value that names it.
     Outside(Id),
-    /// Sets, floats, bytes, `None`: nothing that describes a tensor.
+    /// Sets, bytes and the like: nothing that describes a tensor or a model.
     Other,
 }
 
-/// The value that all of [`Value::Other`] share.
+/// The values that are there once, however often a pickle has them: [`Value::Other`], `None`, `False` and `True`.
 const OTHER: Id = 0;
+const NONE: Id = 1;
+const FALSE: Id = 2;
+const TRUE: Id = 3;
 
 /// The values of a pickle.
 pub struct Pickle<'a> {
@@ -48,7 +54,7 @@ impl<'a> Pickle<'a> {
     pub fn follow(bytes: &'a [u8]) -> Result<(Self, usize)> {
         let mut machine = Machine {
             rest: bytes,
-            values: vec![Value::Other],
+            values: vec![Value::Other, Value::None, Value::Bool(false), Value::Bool(true)],
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -78,6 +84,24 @@ impl<'a> Pickle<'a> {
     /// A class or function.
     pub fn class(&self, id: Id) -> Option<Class<'a>> {
         if let Value::Class(class) = self.values[id] { Some(class) } else { None }
+    }
+
+    /// A number, a text, a truth value or `None` as JSON has it.
+    pub fn json(&self, id: Id) -> Option<serde_json::Value> {
+        Some(match self.values[id] {
+            Value::Int(number) => number.into(),
+            Value::Float(number) => number.into(),
+            Value::Bool(truth) => truth.into(),
+            Value::None => serde_json::Value::Null,
+            Value::Text(text) => text.into(),
+            _ => return None,
+        })
+    }
+
+    /// The value of a dict under a key that is a text.
+    pub fn entry(&self, dict: Id, key: &str) -> Option<Id> {
+        let entries = self.dict(dict)?;
+        entries.iter().find(|&&(name, _)| self.text(name) == Some(key)).map(|&(_, value)| value)
     }
 
     /// The parts of a tuple.
@@ -144,9 +168,15 @@ impl<'a> Machine<'a> {
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.stack.pop()?),
             b'1' => drop(self.since_mark()?),
-            b'N' | 0x88 | 0x89 | 0x8f => self.stack.push(OTHER),
+            b'N' => self.stack.push(NONE),
+            0x88 => self.stack.push(TRUE),
+            0x89 => self.stack.push(FALSE),
+            0x8f => self.stack.push(OTHER),
             0x91 => self.since_mark().map(|_| self.stack.push(OTHER))?,
-            b'G' => self.skip(8)?,
+            b'G' => {
+                let number = f64::from_be_bytes(*self.take(8)?.first_chunk()?);
+                self.push(Value::Float(number));
+            }
             b'K' | b'M' | b'J' | 0x8a | 0x8b => self.number(code)?,
             b'X' | b'U' | b'T' | 0x8c | 0x8d => self.string(code)?,
             b'B' | b'C' | 0x8e | 0x96 => {
