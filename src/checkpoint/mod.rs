@@ -8,6 +8,7 @@ pub mod hub;
 pub mod kernels;
 pub mod pickle;
 pub mod progress;
+mod quantised;
 pub mod run;
 pub mod safetensors;
 pub mod shards;
@@ -171,6 +172,7 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
 fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpoint> {
     weights.unwrap_names();
     let (origin, values) = description(folder, path)?;
+    quantised::join(&mut weights, &values, &origin)?;
     let file = folder.join("tokenizer.json");
     let tokenizer = match file.is_file() {
         true => Tokenizer::from_file(&file).map_err(|error| format!("{error:#}")),

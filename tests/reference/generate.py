@@ -17,6 +17,7 @@ import blocks
 import checkpoints
 import circuits
 import pickles
+import quantised
 import smeared
 import vocabularies
 
@@ -24,12 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def fixtures():
-    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, "gguf", "pickle"]:
+    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, "gguf", "pickle", "quantised"]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
     (ROOT / "pickle").mkdir()
     checkpoints.write(ROOT)
     pickles.write(ROOT / "pickle")
+    quantised.write(ROOT / "quantised")
     smeared.write(ROOT)
     circuits.write(ROOT)
     blocks.write(ROOT / "gguf")
