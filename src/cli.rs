@@ -27,7 +27,7 @@ use circuits::CircuitsArgs;
 
 const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
 const MODEL_LONG_HELP: &str = "Model to open: a directory (config.json, weights, tokenizer), a .safetensors, .gguf, \
-    .pt, .pth, .ckpt or .bin file, a training run's folder (its last snapshot), a hub name org/name[@revision], or a shipped \
+    .pt, .pth, .ckpt or .bin file, a training run's folder (its last snapshot), a LoRA adapter (with --base), a hub name org/name[@revision], or a shipped \
     model: attn-2l (also when left out), attn-1l, attn-1l-smeared, bigram, or a snapshot such as attn-2l@step2000. A path that reads like a command is written ./rank";
 const AFTER_HELP: &str = "Models of the Hugging Face Hub follow the variables that its own library follows: HF_HOME, \
     HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY.\n\n\
@@ -67,6 +67,9 @@ pub struct Common {
     /// Weight file to take from a folder or a hub repository that holds several
     #[arg(long, global = true, value_name = "NAME")]
     pub file: Option<String>,
+    /// Model that MODEL, a LoRA adapter, is merged into: anything that MODEL itself may be
+    #[arg(long, global = true, value_name = "MODEL")]
+    pub base: Option<String>,
     /// Ask the hub for a newer commit of a model that is in the cache
     #[arg(long, global = true)]
     pub update: bool,
@@ -81,6 +84,7 @@ impl Common {
         OpenRequest {
             model: model.map(str::to_owned),
             file: self.file.clone(),
+            base: self.base.clone(),
             update: self.update,
             device: self.device,
             dtype: self.dtype,

@@ -1,5 +1,6 @@
 //! Where weights, configuration and tokenizer come from: a folder, a file, or the program itself.
 
+pub mod adapter;
 pub mod embedded;
 pub mod formats;
 pub mod gguf;
@@ -20,7 +21,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use self::{formats::Found, gguf::Metadata, progress::Watcher, tokenizer::Tokenizer, weights::Weights};
+use self::{
+    adapter::Adapter, formats::Found, gguf::Metadata, progress::Watcher, tokenizer::Tokenizer,
+    weights::Weights,
+};
 
 /// What a checkpoint says of the model in it.
 pub enum Description {
@@ -53,10 +57,21 @@ pub struct Wanted<'a> {
     pub model: Option<&'a str>,
     /// The weight file to take where there are several: a path in the folder or the repository.
     pub file: Option<&'a str>,
+    /// The model that an adapter is merged into.
+    pub base: Option<&'a str>,
     /// Ask the hub for a newer commit of a model that is in the cache.
     pub update: bool,
     /// Bytes that are free where the weights go, as far as is known.
     pub memory: Option<u64>,
+}
+
+impl Wanted<'_> {
+    /// Says that a model is opened without the base that was given for an adapter.
+    fn leave_base(&self, model: &str, watcher: &dyn Watcher) {
+        if let Some(base) = self.base {
+            watcher.note(&format!("{model} is no adapter, so it is opened without --base {base}"));
+        }
+    }
 }
 
 impl Checkpoint {
@@ -71,10 +86,17 @@ impl Checkpoint {
                     .note(&format!("{model} is a training run: this is its last snapshot, {}", last.model));
             }
             let path = last.as_ref().map_or(path, |last| Path::new(&last.model));
+            if let Some(adapter) = Adapter::at(path) {
+                return adapter.open(wanted, watcher);
+            }
+            wanted.leave_base(model, watcher);
             return match wanted.file {
                 Some(file) => open_file(&path.join(file), path),
                 None => open_folder(path),
             };
+        }
+        if let Some(adapter) = Adapter::at(path) {
+            return adapter.open(wanted, watcher);
         }
         if let (Some(file), true) = (wanted.file, path.is_file() || embedded::has(model)) {
             bail!(
@@ -82,9 +104,11 @@ impl Checkpoint {
             );
         }
         if path.is_file() {
+            wanted.leave_base(model, watcher);
             return open_file(path, path.parent().unwrap_or(Path::new(".")));
         }
         if embedded::has(model) {
+            wanted.leave_base(model, watcher);
             return embedded::open(model);
         }
         open_hub(wanted, model, watcher)
@@ -94,10 +118,17 @@ impl Checkpoint {
 /// A model of the hub: from the cache, or downloaded into it.
 #[cfg(feature = "hub")]
 fn open_hub(wanted: &Wanted<'_>, model: &str, watcher: &dyn Watcher) -> Result<Checkpoint> {
-    let snapshot = hub::open(wanted, model, watcher)?;
+    // With a base, the name of a file is that of one of the base's.
+    let file = wanted.file.filter(|_| wanted.base.is_none());
+    let snapshot = hub::open(&Wanted { file, ..*wanted }, model, watcher)?;
+    let path = snapshot.file.as_ref().map_or(snapshot.folder.clone(), |file| snapshot.folder.join(file));
+    if let Some(adapter) = Adapter::at(&path) {
+        return adapter.named(snapshot.name(), snapshot.source()).open(wanted, watcher);
+    }
+    wanted.leave_base(model, watcher);
     let checkpoint = match &snapshot.file {
-        Some(file) => open_file(&snapshot.folder.join(file), &snapshot.folder),
-        None => open_folder(&snapshot.folder),
+        Some(_) => open_file(&path, &snapshot.folder),
+        None => open_folder(&path),
     };
     let checkpoint = checkpoint.with_context(|| snapshot.remedy())?;
     Ok(Checkpoint { name: snapshot.name(), source: snapshot.source(), ..checkpoint })
@@ -195,10 +226,12 @@ fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpo
 /// checkpoint of nanoGPT that they are.
 fn description(folder: &Path, path: &Path) -> Result<(String, Map<String, Value>)> {
     let config = folder.join("config.json");
-    if !config.exists() && path.is_file() && formats::is_pickle(path) {
-        if let Some(values) = pickle::described_by_nanogpt(path)? {
-            return Ok((path.display().to_string(), values));
-        }
+    if !config.exists()
+        && path.is_file()
+        && formats::is_pickle(path)
+        && let Some(values) = pickle::described_by_nanogpt(path)?
+    {
+        return Ok((path.display().to_string(), values));
     }
     let origin = config.display().to_string();
     let text = std::fs::read(&config)

@@ -55,12 +55,11 @@ fn join_mx(weights: &mut Weights) -> Result<()> {
     let names: Vec<String> =
         blocks.filter_map(|tensor| tensor.name.strip_suffix("_blocks").map(str::to_owned)).collect();
     for name in names {
-        let Some(mut blocks) = weights.remove(&format!("{name}_blocks")) else { continue };
+        let Some(blocks) = weights.remove(&format!("{name}_blocks")) else { continue };
         let Some(scales) = weights.remove(&format!("{name}_scales")) else {
             bail!("tensor `{0}_blocks` has no `{0}_scales`: fetch the model again", name.escape_debug());
         };
-        blocks.name = name;
-        weights.insert(blocks.scaled(scales, [1, MX_BLOCK])?);
+        weights.insert(blocks.named(name).scaled(scales, [1, MX_BLOCK])?);
     }
     Ok(())
 }

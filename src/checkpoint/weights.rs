@@ -113,6 +113,11 @@ impl StoredTensor {
         Self::new(name, kind, shape, Arc::new(Backing::Owned(bytes)), range)
     }
 
+    /// The tensor under another name.
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
     /// The tensor with `factors`, `[..., tiles down, tiles across]`, that its numbers are multiplied by whenever they are
     /// read as f32: those of each tile of `tile` rows and columns by one.
     ///

@@ -29,6 +29,8 @@ pub struct OpenRequest {
     pub model: Option<String>,
     /// `--file`: the weight file to take where there are several.
     pub file: Option<String>,
+    /// `--base`: the model that an adapter is merged into.
+    pub base: Option<String>,
     /// `--update`: ask the hub for a newer commit of a model that is in the cache.
     pub update: bool,
     /// `--device`.
@@ -69,6 +71,7 @@ impl Model {
         let wanted = Wanted {
             model: request.model.as_deref(),
             file: request.file.as_deref(),
+            base: request.base.as_deref(),
             update: request.update,
             memory: placement.free_memory(),
         };

@@ -1,6 +1,6 @@
 """Writes `tests/fixtures`: what this crate must reproduce, computed by the libraries it is compared with.
 
-    pip install torch transformers safetensors numpy gguf sentencepiece
+    pip install torch transformers safetensors numpy gguf sentencepiece peft
     python tests/reference/generate.py
     python tests/reference/generate.py --everything FOLDER
 
@@ -13,6 +13,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+import adapters
 import blocks
 import checkpoints
 import circuits
@@ -25,11 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def fixtures():
-    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, "gguf", "pickle", "quantised"]:
+    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, "gguf", "pickle", "quantised", "adapters"]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
     (ROOT / "pickle").mkdir()
     checkpoints.write(ROOT)
+    adapters.write(ROOT)
     pickles.write(ROOT / "pickle")
     quantised.write(ROOT / "quantised")
     smeared.write(ROOT)

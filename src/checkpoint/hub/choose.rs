@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::failure::said;
 use crate::checkpoint::{
+    adapter,
     formats::{self, Found, is_index, is_shard, is_weights},
     shards::{self, is_inside},
 };
@@ -46,8 +47,9 @@ impl Choice {
             None => usual(&names)?,
         };
         let companions = if weights.ends_with(".gguf") { Vec::new() } else { companions(&names, &weights) };
-        if !weights.ends_with(".gguf") && !companions.iter().any(|name| name.ends_with(CONFIG)) {
-            return Err(format!("has no {CONFIG}, which says what model {} holds", said(&weights)));
+        let config = if is_adapter(&weights) { adapter::CONFIG } else { CONFIG };
+        if !weights.ends_with(".gguf") && !companions.iter().any(|name| name.ends_with(config)) {
+            return Err(format!("has no {config}, which says what model {} holds", said(&weights)));
         }
         Ok(Self { sharded: weights.ends_with(".json"), weights, companions })
     }
@@ -88,6 +90,9 @@ fn named(names: &BTreeSet<&str>, file: &str) -> Result<String, String> {
 }
 
 fn usual(names: &BTreeSet<&str>) -> Result<String, String> {
+    if let Some(weights) = adapter::among(names) {
+        return Ok(weights.to_owned());
+    }
     match formats::find(names) {
         Found::One(name) => return Ok(name.to_owned()),
         Found::Several(names) => {
@@ -117,9 +122,15 @@ fn usual(names: &BTreeSet<&str>) -> Result<String, String> {
 fn companions(names: &BTreeSet<&str>, weights: &str) -> Vec<String> {
     let folder = weights.rfind('/').map_or("", |end| &weights[..=end]);
     let beside = format!("{folder}{CONFIG}");
-    let folder = if names.contains(beside.as_str()) { folder } else { "" };
-    let all = COMPANIONS.iter().map(|name| format!("{folder}{name}"));
+    let folder = if names.contains(beside.as_str()) || is_adapter(weights) { folder } else { "" };
+    let own = is_adapter(weights).then_some(&adapter::CONFIG);
+    let all = COMPANIONS.iter().chain(own).map(|name| format!("{folder}{name}"));
     all.filter(|name| names.contains(name.as_str())).collect()
+}
+
+/// Whether a file has the weights of an adapter, which is described in another file than a model.
+fn is_adapter(weights: &str) -> bool {
+    adapter::WEIGHTS.contains(&weights.rsplit('/').next().unwrap_or(weights))
 }
 
 fn listed(names: &[&str]) -> String {
@@ -212,6 +223,24 @@ mod tests {
         assert!(error(&[], None).contains("it has nothing"));
         // A name that leads elsewhere is not even seen.
         assert!(error(&["../x.gguf", "/etc/y.gguf"], Some("../x.gguf")).contains("has no file ../x.gguf"));
+    }
+
+    #[test]
+    fn an_adapter_comes_with_its_own_description() {
+        let names = ["README.md", "adapter_config.json", "adapter_model.safetensors", "training_args.bin"];
+        let choice = choose(&names, None).unwrap();
+        assert_eq!((&*choice.weights, choice.sharded), ("adapter_model.safetensors", false));
+        assert_eq!(choice.companions, ["adapter_config.json"]);
+        assert_eq!(
+            choose(&["adapter_config.json", "adapter_model.bin", "tokenizer.json"], None)
+                .unwrap()
+                .companions
+                .len(),
+            2
+        );
+        // A whole model beside it goes first.
+        let both = ["adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"];
+        assert_eq!(choose(&both, None).unwrap().companions, ["config.json"]);
     }
 
     #[test]

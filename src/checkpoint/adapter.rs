@@ -1,0 +1,109 @@
+//! LoRA adapters of peft: small matrices that change those of a base model, merged into it when they are opened.
+//!
+//! Only the matrices that change are made anew, in f32; all others stay where the base has them.
+
+mod merge;
+mod settings;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+use self::{merge::merge, settings::Settings};
+use super::{
+    Checkpoint, Description, Wanted, formats, progress::Watcher, tokenizer::Tokenizer, weights::Weights,
+};
+
+/// The file that says what an adapter changes.
+pub const CONFIG: &str = "adapter_config.json";
+/// The files that its weights may be in, the better one first.
+pub const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+
+/// The weight file of an adapter among the files of a folder or a repository that holds no whole model.
+pub fn among(names: &BTreeSet<&str>) -> Option<&'static str> {
+    let alone = names.contains(CONFIG) && !names.iter().any(|name| formats::is_usual(name));
+    WEIGHTS.into_iter().find(|name| alone && names.contains(name))
+}
+
+/// An adapter as it lies on the disk.
+pub struct Adapter {
+    /// Short name for the title.
+    name: String,
+    /// Where it is: what opens it again.
+    source: String,
+    folder: PathBuf,
+    weights: PathBuf,
+}
+
+impl Adapter {
+    /// The adapter that `path` is: its folder, where there is no whole model in it, or its weight file.
+    pub fn at(path: &Path) -> Option<Self> {
+        let (folder, weights) = if path.is_dir() {
+            let names: Vec<String> = path
+                .read_dir()
+                .ok()?
+                .flatten()
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .collect();
+            (path, path.join(among(&names.iter().map(String::as_str).collect())?))
+        } else {
+            path.file_name().and_then(|name| name.to_str()).filter(|name| WEIGHTS.contains(name))?;
+            (path.parent()?, path.to_path_buf())
+        };
+        if !folder.join(CONFIG).is_file() {
+            return None;
+        }
+        let real = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+        let source = path.display().to_string();
+        let name =
+            real.file_name().map_or_else(|| source.clone(), |name| name.to_string_lossy().into_owned());
+        Some(Self { name, source, folder: folder.to_path_buf(), weights })
+    }
+
+    /// The adapter under the name that it has on the hub.
+    pub fn named(self, name: String, source: String) -> Self {
+        Self { name, source, ..self }
+    }
+
+    /// Opens the base that is wanted with it and merges the adapter into it.
+    ///
+    /// # Errors
+    /// When no base is named, when either cannot be read, or when they do not go together.
+    pub fn open(&self, wanted: &Wanted<'_>, watcher: &dyn Watcher) -> Result<Checkpoint> {
+        let settings = Settings::read(&self.folder.join(CONFIG))?;
+        let source = &self.source;
+        let Some(base) = wanted.base else {
+            let base = settings.base.as_deref().unwrap_or("a model that it does not name").escape_debug();
+            bail!(
+                "{source} is an adapter of {base}: give that model, or a folder that holds it, with --base"
+            );
+        };
+        let mut base = Checkpoint::open(&Wanted { model: Some(base), base: None, ..*wanted }, watcher)
+            .with_context(|| format!("the base of {source}"))?;
+        let Description::Hub(values) = &mut base.description else {
+            bail!(
+                "{source} cannot be merged into {}, whose tensors have other names: give the base as safetensors",
+                base.source
+            );
+        };
+        let mut tensors = Weights::default();
+        formats::read_one(&self.weights, &mut tensors)?;
+        tensors.unwrap_names();
+        merge(tensors, &settings, &mut base.weights, values)
+            .with_context(|| format!("{} with {}", self.weights.display(), base.source))?;
+        let file = self.folder.join("tokenizer.json");
+        let tokenizer = match file.is_file() {
+            true => Tokenizer::from_file(&file).map_err(|error| format!("{error:#}")),
+            false => base.tokenizer,
+        };
+        Ok(Checkpoint {
+            name: format!("{} + {}", self.name, base.name),
+            source: format!("{source} + {}", base.source),
+            tokenizer,
+            ..base
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! Adds to the matrices of a base what an adapter has learnt.
+//!
+//! A module with weights W, `[out, in]`, becomes W + s B A with A: `[r, in]`, B: `[out, r]` and the scale s of the settings;
+//! DoRA then makes every output's row as long as its magnitude says.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+use serde_json::{Map, Value};
+
+use super::settings::Settings;
+use crate::checkpoint::weights::{StoredTensor, WeightType, Weights};
+
+/// What peft puts before the names of the base's modules.
+const PREFIX: &str = "base_model.model.";
+
+/// What an adapter has for a module.
+#[derive(Default)]
+struct Change {
+    down: Option<StoredTensor>,
+    up: Option<StoredTensor>,
+    /// Added to the module's bias, scaled as the product is.
+    bias: Option<StoredTensor>,
+    magnitude: Option<StoredTensor>,
+    /// Whether the module is an embedding, which is stored `[in, out]`.
+    embedding: bool,
+}
+
+/// Merges the tensors of an adapter into those of the base, which `values` of `config.json` describe.
+///
+/// # Errors
+/// When a tensor fits none of the base's.
+pub fn merge(
+    adapter: Weights,
+    settings: &Settings,
+    base: &mut Weights,
+    values: &mut Map<String, Value>,
+) -> Result<()> {
+    let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
+    for tensor in adapter.iter() {
+        let name = tensor.name.strip_prefix(PREFIX).unwrap_or(&tensor.name);
+        let Some((module, what, rest)) = learnt(name) else {
+            // What was trained as a whole, with its state before that; a module that is changed besides is changed from
+            // there on.
+            if name.contains(".original_module.") {
+                continue;
+            }
+            replace(&plain(name), tensor, base, values)?;
+            continue;
+        };
+        let change = changes.entry(module).or_default();
+        let place = match what {
+            "lora_B" if rest.ends_with("bias") => &mut change.bias,
+            "lora_A" => &mut change.down,
+            "lora_B" => &mut change.up,
+            "lora_embedding_A" => &mut change.down,
+            "lora_embedding_B" => &mut change.up,
+            _ => &mut change.magnitude,
+        };
+        *place = Some(tensor.clone());
+        change.embedding |= what.starts_with("lora_embedding");
+    }
+    for (module, change) in &changes {
+        change.apply(module, settings, base).with_context(|| format!("`{}`", module.escape_debug()))?;
+    }
+    if changes.is_empty() {
+        bail!("it holds no lora_A and lora_B: it is no LoRA adapter");
+    }
+    Ok(())
+}
+
+/// The module, the part of its change and what is behind that in a name such as `h.0.attn.c_attn.lora_A.weight`; older
+/// releases have the adapter's own name before `weight`.
+fn learnt(name: &str) -> Option<(&str, &str, &str)> {
+    const PARTS: [&str; 5] =
+        ["lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"];
+    let mut start = 0;
+    for piece in name.split('.') {
+        if PARTS.contains(&piece) {
+            let module = name[..start].trim_end_matches('.');
+            return Some((module, piece, &name[start + piece.len()..]));
+        }
+        start += piece.len() + 1;
+    }
+    None
+}
+
+/// The base's name of a tensor that is saved whole.
+fn plain(name: &str) -> String {
+    let mut pieces: Vec<&str> = name.split('.').filter(|piece| *piece != "base_layer").collect();
+    if let Some(at) = pieces.iter().position(|piece| *piece == "modules_to_save") {
+        // The adapter's own name stands between, but for the last releases.
+        let last = pieces.len() - 1;
+        pieces.drain(at..last.max(at + 1));
+    }
+    pieces.join(".")
+}
+
+/// Puts a tensor in the place of the base's; where it has rows for more tokens, the vocabulary has them too.
+fn replace(
+    name: &str,
+    tensor: &StoredTensor,
+    base: &mut Weights,
+    values: &mut Map<String, Value>,
+) -> Result<()> {
+    let before = find(base, name)?.clone();
+    let sizes = [&before, tensor].map(|tensor| tensor.shape.first().copied());
+    if sizes[0] != sizes[1]
+        && before.shape.len() == 2
+        && let Some(size) = values.get_mut("vocab_size")
+        && size.as_u64() == sizes[0].map(|size| size as u64)
+    {
+        *size = sizes[1].into();
+    }
+    put(base, &before, tensor.clone());
+    Ok(())
+}
+
+/// Puts a tensor in the place of `before`, and of all that share its bytes, as tied embeddings do.
+fn put(base: &mut Weights, before: &StoredTensor, tensor: StoredTensor) {
+    let place = before.bytes().as_ptr_range();
+    let same = base.iter().filter(|other| other.bytes().as_ptr_range() == place);
+    let names: Vec<String> = same.map(|other| other.name.clone()).collect();
+    for name in names {
+        base.insert(tensor.clone().named(name));
+    }
+}
+
+/// The base's tensor of a name; some bases lack the first part of all names, some adapters do.
+fn find<'w>(base: &'w Weights, name: &str) -> Result<&'w StoredTensor> {
+    let shorter = name.split_once('.').and_then(|(_, rest)| base.get(rest).ok());
+    let longer = || {
+        let mut found =
+            base.iter().filter(|tensor| tensor.name.split_once('.').is_some_and(|(_, rest)| rest == name));
+        found.next().filter(|_| found.next().is_none())
+    };
+    match base.get(name) {
+        Err(missing) => shorter.or_else(longer).ok_or(missing),
+        found => found,
+    }
+}
+
+impl Change {
+    fn apply(&self, module: &str, settings: &Settings, base: &mut Weights) -> Result<()> {
+        let (Some(down), Some(up)) = (&self.down, &self.up) else {
+            bail!("its lora_A or its lora_B is missing: fetch the adapter again");
+        };
+        let before = find(base, &format!("{module}.weight"))?.clone();
+        let ([rank, inputs], [outputs, other]) = (&down.shape[..], &up.shape[..]) else {
+            bail!("only changes of matrices are merged, and this is one of shape {:?}", down.shape);
+        };
+        let turned =
+            self.embedding || before.shape == [*inputs, *outputs] && (inputs != outputs || settings.turned);
+        let wanted = if turned { [*inputs, *outputs] } else { [*outputs, *inputs] };
+        if rank != other || before.shape != wanted {
+            bail!(
+                "lora_A {:?} and lora_B {:?} do not go with `{}` {:?}: is this the base that the adapter was trained on?",
+                down.shape,
+                up.shape,
+                before.name.escape_debug(),
+                before.shape
+            );
+        }
+        let scale = settings.scale(module, *rank);
+        let (left, right) = match turned {
+            true => (transposed(down), transposed(up)),
+            false => (up.to_f32(), down.to_f32()),
+        };
+        let mut weights = before.to_f32();
+        add_product(&mut weights, &left, &right, *rank, scale);
+        if let Some(magnitude) = &self.magnitude {
+            if magnitude.count() != *outputs {
+                bail!("lora_magnitude_vector has {} numbers for {outputs} outputs", magnitude.count());
+            }
+            resize(&mut weights, &magnitude.to_f32(), turned);
+        }
+        put(base, &before, owned(&before, &weights)?);
+        match &self.bias {
+            Some(bias) => add_bias(base, &format!("{module}.bias"), bias, scale),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `weights += scale left right`, for `left`: `[rows, rank]` and `right`: `[rank, columns]`.
+fn add_product(weights: &mut [f32], left: &[f32], right: &[f32], rank: usize, scale: f32) {
+    let columns = right.len() / rank.max(1);
+    if columns == 0 {
+        return;
+    }
+    weights.par_chunks_mut(columns).zip(left.par_chunks(rank)).for_each(|(row, factors)| {
+        for (factor, right) in factors.iter().zip(right.chunks_exact(columns)) {
+            row.iter_mut().zip(right).for_each(|(weight, number)| *weight += scale * factor * number);
+        }
+    });
+}
+
+/// Gives the weights of every output the length that `lengths` says, `[outputs]`: the rows, or where the matrix is turned
+/// the columns.
+fn resize(weights: &mut [f32], lengths: &[f32], turned: bool) {
+    let square = |number: &f32| f64::from(*number).powi(2);
+    let factor = |length: &f32, squares: f64| (f64::from(*length) / squares.sqrt()) as f32;
+    if !turned {
+        for (row, length) in weights.chunks_exact_mut(weights.len() / lengths.len().max(1)).zip(lengths) {
+            let factor = factor(length, row.iter().map(square).sum());
+            row.iter_mut().for_each(|weight| *weight *= factor);
+        }
+        return;
+    }
+    let mut squares = vec![0.0; lengths.len()];
+    for row in weights.chunks_exact(lengths.len()) {
+        squares.iter_mut().zip(row).for_each(|(sum, weight)| *sum += square(weight));
+    }
+    let factors: Vec<f32> = lengths.iter().zip(squares).map(|(length, sum)| factor(length, sum)).collect();
+    for row in weights.chunks_exact_mut(lengths.len()) {
+        row.iter_mut().zip(&factors).for_each(|(weight, factor)| *weight *= factor);
+    }
+}
+
+fn add_bias(base: &mut Weights, name: &str, bias: &StoredTensor, scale: f32) -> Result<()> {
+    let before = find(base, name)?.clone();
+    if before.shape != bias.shape {
+        bail!("lora_B.bias {:?} does not go with `{name}` {:?}", bias.shape, before.shape);
+    }
+    let mut numbers = before.to_f32();
+    numbers.iter_mut().zip(bias.to_f32()).for_each(|(number, bias)| *number += scale * bias);
+    put(base, &before, owned(&before, &numbers)?);
+    Ok(())
+}
+
+/// A tensor like `before` with other numbers.
+fn owned(before: &StoredTensor, numbers: &[f32]) -> Result<StoredTensor> {
+    let bytes = WeightType::F32.narrow(numbers).context("f32 is not rounded")?;
+    StoredTensor::owned(before.name.clone(), WeightType::F32, before.shape.clone(), bytes)
+}
+
+/// A matrix turned round, as f32.
+fn transposed(matrix: &StoredTensor) -> Vec<f32> {
+    let (numbers, columns) = (matrix.to_f32(), matrix.shape[1]);
+    (0..columns).flat_map(|column| numbers.iter().skip(column).step_by(columns).copied()).collect()
+}

@@ -1,0 +1,114 @@
+//! `adapter_config.json`.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, Result, bail};
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Keys of what changes more than matrices by a product of two others; empty where it is not used.
+const REFUSED: [&str; 9] = [
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "layer_replication",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_qalora",
+];
+/// How the ways of starting an adapter begin that change the base too.
+const CHANGING_STARTS: [&str; 5] = ["corda", "loftq", "lora_ga", "olora", "pissa"];
+
+/// What an adapter says of itself.
+pub struct Settings {
+    /// The model that it was trained on.
+    pub base: Option<String>,
+    /// Whether a square matrix of the base is stored `[in, out]`; of others the shape tells.
+    pub turned: bool,
+    alpha: f64,
+    /// Factors of modules whose names a pattern matches.
+    alphas: Vec<(Regex, f64)>,
+    by_root: bool,
+}
+
+/// The keys that are read.
+#[derive(Deserialize)]
+struct Keys {
+    base_model_name_or_path: Option<String>,
+    lora_alpha: f64,
+    alpha_pattern: Option<BTreeMap<String, f64>>,
+    use_rslora: Option<bool>,
+    fan_in_fan_out: Option<bool>,
+}
+
+impl Settings {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// When it is of another kind of adapter than LoRA, or of one that does more than add to matrices.
+    pub fn read(path: &Path) -> Result<Self> {
+        let origin = || path.display().to_string();
+        let text = std::fs::read(path).with_context(|| format!("{} cannot be read", origin()))?;
+        let values: Map<String, Value> =
+            serde_json::from_slice(&text).with_context(|| format!("{} is no JSON object", origin()))?;
+        Self::of(values).with_context(origin)
+    }
+
+    fn of(values: Map<String, Value>) -> Result<Self> {
+        let kind = values.get("peft_type").and_then(Value::as_str).unwrap_or_default();
+        if kind != "LORA" {
+            bail!(
+                "key `peft_type` is `{}`, and only `LORA` is read: merge the adapter with peft and open what it saves",
+                kind.escape_debug()
+            );
+        }
+        if let Some(key) = REFUSED.into_iter().find(|key| values.get(*key).is_some_and(is_used)) {
+            bail!(
+                "key `{key}` is set, which is not read: merge the adapter with peft and open what it saves"
+            );
+        }
+        let start = values.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
+        if CHANGING_STARTS.iter().any(|begin| start.starts_with(begin)) {
+            bail!(
+                "key `init_lora_weights` is `{}`, which changes the base too: merge the adapter with peft and open what \
+                 it saves",
+                start.escape_debug()
+            );
+        }
+        let keys: Keys = serde_json::from_value(values.into())?;
+        let alphas = keys.alpha_pattern.unwrap_or_default().into_iter().map(|(pattern, alpha)| {
+            let Ok(whole) = Regex::new(&format!(r"^(.*\.)?({pattern})$")) else {
+                bail!("key `alpha_pattern.{}` is no pattern that is read", pattern.escape_debug());
+            };
+            Ok((whole, alpha))
+        });
+        Ok(Self {
+            base: keys.base_model_name_or_path.filter(|base| !base.is_empty()),
+            turned: keys.fan_in_fan_out.unwrap_or_default(),
+            alpha: keys.lora_alpha,
+            alphas: alphas.collect::<Result<_>>()?,
+            by_root: keys.use_rslora.unwrap_or_default(),
+        })
+    }
+
+    /// What the product of the two matrices of rank `rank` of a module is multiplied by.
+    pub fn scale(&self, module: &str, rank: usize) -> f32 {
+        let own = self.alphas.iter().find(|(pattern, _)| pattern.is_match(module));
+        let alpha = own.map_or(self.alpha, |&(_, alpha)| alpha);
+        let rank = rank.max(1) as f64;
+        (alpha / if self.by_root { rank.sqrt() } else { rank }) as f32
+    }
+}
+
+/// Whether a key asks for anything.
+fn is_used(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(parts) => !parts.is_empty(),
+        Value::Object(parts) => !parts.is_empty(),
+        _ => true,
+    }
+}

@@ -1,0 +1,82 @@
+"""Adapters of peft on the models of `tests/fixtures`, and what those compute once they are merged.
+
+Each folder is as peft saves it; `reference.safetensors` has ids, the logits behind the last and every layer's pattern.
+"""
+
+import json
+
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+IDS = [5, 9, 60, 5, 9, 33]
+
+GPT2 = dict(
+    plain=dict(target_modules=["c_attn", "attn.c_proj"], r=3, lora_alpha=5, fan_in_fan_out=True),
+    everything=dict(
+        target_modules=["c_attn", "c_proj", "c_fc", "wte"],
+        r=2,
+        lora_alpha=3,
+        fan_in_fan_out=True,
+        use_rslora=True,
+        bias="all",
+        modules_to_save=["ln_f"],
+    ),
+    dora=dict(target_modules=["c_attn", "c_fc"], r=1, lora_alpha=2, fan_in_fan_out=True, use_dora=True),
+    biased=dict(target_modules=["c_attn"], r=2, lora_alpha=4, fan_in_fan_out=True, lora_bias=True),
+)
+LLAMA = dict(
+    patterns=dict(
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        r=2,
+        lora_alpha=3,
+        rank_pattern={"v_proj": 3, "layers.0.self_attn.q_proj": 1},
+        alpha_pattern={"down_proj": 7, r".*\.1\.self_attn\.q_proj": 0.5},
+    ),
+    magnitudes=dict(target_modules="all-linear", r=1, lora_alpha=2, use_dora=True),
+)
+
+
+def adapt(base, folder, settings, seed):
+    """Saves an adapter whose every number was drawn, and what the merged model computes."""
+    model = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager").eval()
+    model = get_peft_model(model, LoraConfig(**settings)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                drawn = torch.randn(parameter.shape, generator=generator) * 0.2
+                parameter.copy_(parameter * (1 + drawn) if "magnitude" in name else parameter + drawn)
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = f"example/{base.name}"
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    merged = model.merge_and_unload()
+    ids = torch.tensor([IDS]) % merged.config.vocab_size
+    with torch.no_grad():
+        out = merged(ids, output_attentions=True)
+    reference = {f"pattern.{layer}": pattern[0].contiguous() for layer, pattern in enumerate(out.attentions)}
+    save_file(reference | {"ids": ids[0], "logits": out.logits[0, -1]}, folder / "reference.safetensors")
+
+
+def older(folder):
+    """The plain adapter as early releases left it: a file of torch, with the adapter's own name in the tensors'."""
+    plain = folder.parent / "plain"
+    folder.mkdir()
+    tensors = load_file(plain / "adapter_model.safetensors")
+    named = {name.replace(".weight", ".default.weight"): tensor for name, tensor in tensors.items()}
+    torch.save(named, folder / "adapter_model.bin")
+    keys = ["peft_type", "r", "lora_alpha", "fan_in_fan_out", "base_model_name_or_path", "bias"]
+    config = json.loads((plain / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({key: config[key] for key in keys}) + "\n")
+
+
+def write(root):
+    """Writes all of them to `root/adapters`."""
+    cases = [("gpt2", GPT2), ("llama-gqa", LLAMA)]
+    for base, settings in cases:
+        for seed, (name, setting) in enumerate(settings.items()):
+            adapt(root / base, root / "adapters" / name, setting, seed)
+    older(root / "adapters" / "older")
