@@ -15,8 +15,21 @@ const FORMATS: [(&[&str], &[&str]); 3] = [
 /// How the names of files of `torch.save` end.
 const PICKLES: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
 /// How names begin of what lies beside weights and ends as they do: adapters, projectors of images, states of training.
-const BESIDE: [&str; 7] =
-    ["adapter_", "mmproj", "optimizer", "rng_state", "scaler", "scheduler", "training_args"];
+const BESIDE: [&str; 13] = [
+    "adapter_",
+    "bf16_zero_pp_rank_",
+    "dl_state_dict",
+    "mmproj",
+    "optimizer",
+    "pytorch_model_fsdp_rank",
+    "random_states",
+    "rng_state",
+    "sampler",
+    "scaler",
+    "scheduler",
+    "training_args",
+    "zero_pp_rank_",
+];
 
 /// The weights among several files.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ pub mod run;
 pub mod safetensors;
 pub mod shards;
 pub mod tokenizer;
+mod trainer;
 pub mod weights;
 
 use std::path::Path;
@@ -157,11 +158,14 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
     let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
     let names: Vec<String> = files.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
     match formats::find(&names.iter().map(String::as_str).collect()) {
-        Found::Nothing => bail!(
-            "{} holds no model.safetensors, .gguf or pytorch_model.bin file, and no index of shards: name the folder that \
-             does",
-            folder.display()
-        ),
+        Found::Nothing => match trainer::nested_weights(folder) {
+            Some(file) => open_file(&file, folder),
+            None => bail!(trainer::refusal(folder).unwrap_or_else(|| format!(
+                "{} holds no model.safetensors, .gguf or pytorch_model.bin file, and no index of shards: name the folder \
+                 that does",
+                folder.display()
+            ))),
+        },
         Found::One(name) if formats::is_usual(name) => {
             let mut weights = Weights::default();
             formats::read_file(&folder.join(name), &mut weights)?;
@@ -180,11 +184,16 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
 /// Opens a weight file; `config.json` and `tokenizer.json` lie beside it or, for a file in a folder of a checkpoint, in
 /// `home`.
 fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
+    if let Some(what) = trainer::part(path) {
+        bail!("{} is {what}", path.display());
+    }
     if path.extension().is_none_or(|kind| kind != "gguf") {
         let mut weights = Weights::default();
         formats::read_file(path, &mut weights)?;
         let beside = path.parent().unwrap_or(home);
-        return described(if beside.join("config.json").is_file() { beside } else { home }, path, weights);
+        let places = [Some(beside), Some(home), trainer::around(beside)];
+        let place = places.into_iter().flatten().find(|place| place.join("config.json").is_file());
+        return described(place.unwrap_or(home), path, weights);
     }
     let (content, weights) = gguf::read_file(path)?;
     let origin = path.display().to_string();

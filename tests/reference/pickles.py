@@ -119,11 +119,28 @@ def nanogpt(folder):
     torch.save(checkpoint, folder / "nanogpt.pt")
 
 
+def deepspeed(folder):
+    """What DeepSpeed's engine leaves of weights that ZeRO did not divide, in a folder of its own."""
+    state = {"module.lm_head.weight": torch.ones(4, 3), "module.norm.weight": torch.ones(3, dtype=torch.bfloat16)}
+    checkpoint = {
+        "module": state,
+        "buffer_names": [],
+        "optimizer": None,
+        "param_shapes": [{name: tensor.shape for name, tensor in state.items()}],
+        "lr_scheduler": {"last_batch_iteration": 500},
+        "skipped_steps": 0,
+        "ds_config": {"bf16": {"enabled": True}, "zero_optimization": {"stage": 1}},
+        "ds_version": "0.15.4",
+    }
+    torch.save(checkpoint, folder / "deepspeed.pt")
+
+
 def write(folder):
     """Writes all of them to `folder`."""
     model(folder)
     odd(folder)
     nanogpt(folder)
+    deepspeed(folder)
     torch.save(torch.nn.Linear(2, 2), folder / "object.pt")
     torch.save({"model": torch.nn.Linear(2, 2)}, folder / "nested-object.pt")
     torch.save(torch.nn.Linear(2, 2), folder / "legacy-object.pt", _use_new_zipfile_serialization=False)
