@@ -53,10 +53,19 @@ pub fn find<'a>(names: &BTreeSet<&'a str>) -> Found<'a> {
         match others.as_slice() {
             [] => {}
             [one] => return Found::One(one),
-            _ => return Found::Several(others),
+            // Beside its snapshots, which lie in a folder, the teaching models of TransformerLens have the last of them.
+            _ => match others.iter().filter(|name| is_last_of_a_run(name)).collect::<Vec<_>>()[..] {
+                [one] => return Found::One(one),
+                _ => return Found::Several(others),
+            },
         }
     }
     Found::Nothing
+}
+
+/// Whether a file's name says that it is where a training run ended: `model_final.pth`, outside of any folder.
+fn is_last_of_a_run(name: &str) -> bool {
+    !name.contains('/') && name.rsplit_once('.').is_some_and(|(stem, _)| stem.ends_with("final"))
 }
 
 /// Whether a file of that name is the model of its folder, whatever other files there are.
@@ -108,4 +117,22 @@ pub fn is_shard(name: &str) -> bool {
 fn is_model(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
     !is_shard(file) && !BESIDE.iter().any(|begin| file.starts_with(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_run_is_meant_where_its_snapshots_lie_in_a_folder() {
+        let found = |names: &[&'static str]| match find(&names.iter().copied().collect()) {
+            Found::One(name) => Some(name),
+            _ => None,
+        };
+        let snapshots = ["checkpoints/a_100.pth", "checkpoints/a_final.pth", "config.json"];
+        assert_eq!(found(&[&snapshots[..], &["model_final.pth"]].concat()), Some("model_final.pth"));
+        assert_eq!(found(&snapshots), None);
+        assert_eq!(found(&["a_final.pth", "b_final.pth"]), None);
+        assert_eq!(found(&["a.pth"]), Some("a.pth"));
+    }
 }

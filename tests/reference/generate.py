@@ -1,6 +1,6 @@
 """Writes `tests/fixtures`: what this crate must reproduce, computed by the libraries it is compared with.
 
-    pip install torch transformers safetensors numpy gguf sentencepiece peft
+    pip install -r tests/reference/requirements.txt
     python tests/reference/generate.py
     python tests/reference/generate.py --everything FOLDER
 
