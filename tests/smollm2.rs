@@ -18,7 +18,7 @@ use attnscope::{
         protocol::{Bos, PromptInput},
     },
     head::Head,
-    model::decoder::Control,
+    model::{decoder::Control, place::DtypeChoice},
 };
 use serde::Deserialize;
 
@@ -43,9 +43,13 @@ fn reference() -> Reference {
 }
 
 fn open() -> Model {
+    open_in(DtypeChoice::Auto)
+}
+
+fn open_in(dtype: DtypeChoice) -> Model {
     let path = std::env::var("ATTNSCOPE_SMOLLM2")
         .expect("ATTNSCOPE_SMOLLM2 must name SmolLM2-135M-Instruct.Q4_1.gguf, as in .ci/run");
-    Model::open(&OpenRequest { model: Some(path), ..OpenRequest::default() }, &Nobody).unwrap()
+    Model::open(&OpenRequest { model: Some(path), dtype, ..OpenRequest::default() }, &Nobody).unwrap()
 }
 
 #[test]
@@ -125,5 +129,19 @@ fn the_known_heads_lead() {
             scores[head.layer * 9 + head.head].chance < 0.02,
             "{head} attends so without a repeat as well"
         );
+    }
+}
+
+#[test]
+fn half_types_give_the_same_first_heads() {
+    // The blocks of the file widen to f32 exactly.
+    let exact = ranking(&open());
+    for (dtype, bound) in [(DtypeChoice::F16, 0.01), (DtypeChoice::Bf16, 0.05)] {
+        let rounded = ranking(&open_in(dtype));
+        for score in [Score::Induction, Score::Previous] {
+            let moved = rank::moved(&exact, &rounded, score, 10);
+            assert_eq!((moved.same, moved.of), (10, 10), "{dtype:?}, {}", score.name());
+            assert!(moved.largest > 0.0 && moved.largest < bound, "{dtype:?}: {moved:?}");
+        }
     }
 }
