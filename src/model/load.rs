@@ -24,10 +24,10 @@ use crate::{
 /// How names end of buffers that checkpoints of many families hold and that can be computed.
 const BUFFERS: [&str; 6] = [
     "rotary_emb.inv_freq",
-    "attn.bias",
-    "attn.masked_bias",
-    "attention.bias",
-    "attention.masked_bias",
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
     "position_ids",
 ];
 
