@@ -67,6 +67,25 @@ impl Names {
 /// [`Plan::unused`](crate::model::slot::Plan::unused) of families that may be tied: files may hold the matrix all the same.
 pub const TIED: &[&str] = &["lm_head.weight"];
 
+/// The first of `keys` that the configuration has, or the first of all: transformers reads some under two names.
+pub fn present<'a>(config: &Config, keys: [&'a str; 2]) -> &'a str {
+    keys.into_iter().find(|key| config.get(key).is_some()).unwrap_or(keys[0])
+}
+
+/// Refuses a flag that is not as a family knows it.
+pub fn always(config: &Config, key: &str, known: bool) -> Result<()> {
+    if config.flag(key, known)? != known {
+        bail!("{}: key `{key}` = {} is not handled for this family", config.origin(), !known);
+    }
+    Ok(())
+}
+
+/// The tensor of the module `name` beside that of a source: `model.norm.weight` beside `model.embed.weight`.
+pub fn beside(source: &Source, name: &str, part: Part) -> Source {
+    let parent = source.tensor.rmatch_indices('.').nth(1).map_or("", |(dot, _)| &source.tensor[..=dot]);
+    Source::whole(format!("{parent}{name}.{}", part.name()))
+}
+
 /// Whether a place of a layer is a normalisation of the residual stream.
 pub fn is_norm(place: LayerSlot) -> bool {
     use LayerSlot::{AttentionNorm, AttentionPostNorm, MlpNorm, MlpPostNorm};
@@ -97,6 +116,21 @@ pub fn shape_of(config: &Config, layers: usize) -> Result<Shape> {
         },
         vocabulary: config.count("vocab_size")?,
         context: config.optional_count("max_position_embeddings")?.unwrap_or(2048),
+    };
+    checked(config, shape)
+}
+
+/// Sizes under the names that GPT-2's configuration and some after it have; the context is under a key of its own.
+pub fn gpt2_shape(config: &Config, context: &str, usual: usize) -> Result<Shape> {
+    let (width, heads) = (config.count("n_embd")?, config.count("n_head")?);
+    let shape = Shape {
+        layers: config.count("n_layer")?,
+        width,
+        heads,
+        kv_heads: heads,
+        head_size: head_size(config, width, heads)?,
+        vocabulary: config.count("vocab_size")?,
+        context: config.optional_count(context)?.unwrap_or(usual),
     };
     checked(config, shape)
 }

@@ -5,17 +5,21 @@
 
 use anyhow::{Result, bail};
 
-use super::common::{Names, activation, head_size};
+use super::{
+    common::{self, Names, activation},
+    fused,
+};
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, Layout, MlpSlot, Plan, Share, Slot},
-        spec::{Mlp, Shape, Spec},
+        slot::{LayerSlot, Layout, MlpSlot, Plan, Slot},
+        spec::{Mlp, Spec},
     },
 };
 
-const NAMES: Names = Names {
+/// The names that some families after it have taken over.
+pub(super) const NAMES: Names = Names {
     embedding: "transformer.wte",
     positions: "transformer.wpe",
     layers: "transformer.h",
@@ -35,16 +39,9 @@ const NAMES: Names = Names {
 
 /// Reads `config.json`.
 pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
-    let (layers, width, heads) = (config.count("n_layer")?, config.count("n_embd")?, config.count("n_head")?);
-    let mut spec = Spec::plain(Shape {
-        layers,
-        width,
-        heads,
-        kv_heads: heads,
-        head_size: head_size(config, width, heads)?,
-        vocabulary: config.count("vocab_size")?,
-        context: config.optional_count("n_positions")?.unwrap_or(1024),
-    });
+    let shape = common::gpt2_shape(config, "n_positions", 1024)?;
+    let (layers, width) = (shape.layers, shape.width);
+    let mut spec = Spec::plain(shape);
     spec.norm.epsilon = config.number("layer_norm_epsilon", 1e-5)? as f32;
     if !config.flag("scale_attn_weights", true)? {
         spec.attention.scale = vec![1.0; layers];
@@ -66,15 +63,10 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let tied = config.flag("tie_word_embeddings", true)?;
     config.finish()?;
     let named = NAMES.sources(weights, |_| true, tied);
-    let third = move |third: usize| Share::range(third * width..(third + 1) * width, 3 * width);
     let mut plan = Plan::new(spec, move |slot| {
-        let source = named(slot)?;
-        let Slot::Layer(_, place, _) = slot else { return Some(source) };
-        Some(match place {
-            LayerSlot::Query => source.stored(Layout::InOut).shared(third(0)),
-            LayerSlot::Key => source.stored(Layout::InOut).shared(third(1)),
-            LayerSlot::Value => source.stored(Layout::InOut).shared(third(2)),
-            LayerSlot::Output | LayerSlot::Mlp(_) => source.stored(Layout::InOut),
+        let source = fused::by_kind(slot, named(slot)?, &shape);
+        Some(match slot {
+            Slot::Layer(_, place, _) if !common::is_norm(place) => source.stored(Layout::InOut),
             _ => source,
         })
     });

@@ -8,13 +8,13 @@ use anyhow::Result;
 
 use super::{
     common::{self, Names, activation},
-    rotary,
+    fused, rotary,
 };
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, MlpSlot, Plan, Share, Slot},
+        slot::{LayerSlot, MlpSlot, Plan},
         spec::{Mlp, Positions, Spec},
     },
 };
@@ -56,17 +56,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let tied = config.flag("tie_word_embeddings", false)?;
     config.finish()?;
     let named = NAMES.sources(weights, move |place| attention || !common::is_attention(place), tied);
-    let (size, total) = (shape.head_size, 3 * shape.heads * shape.head_size);
-    let third = move |third: usize| Share { start: third * size, block: size, stride: 3 * size, total };
-    let mut plan = Plan::new(spec, move |slot| {
-        let source = named(slot)?;
-        Some(match slot {
-            Slot::Layer(_, LayerSlot::Query, _) => source.shared(third(0)),
-            Slot::Layer(_, LayerSlot::Key, _) => source.shared(third(1)),
-            Slot::Layer(_, LayerSlot::Value, _) => source.shared(third(2)),
-            _ => source,
-        })
-    });
+    let mut plan = Plan::new(spec, move |slot| Some(fused::by_group(slot, named(slot)?, &shape)));
     plan.unused = &["embed_out.weight"];
     Ok(plan)
 }

@@ -5,8 +5,10 @@
 
 mod attn_only;
 pub mod common;
+mod fused;
 mod gguf;
 mod gpt2;
+mod gpt_neo;
 mod gpt_neox;
 mod llama;
 pub mod rotary;
@@ -36,6 +38,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
+    Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
 ];

@@ -1,0 +1,107 @@
+//! GPT-Neo and TinyStories: LayerNorm, learned positions, global and local attention in turn, plain MLP, tied head.
+//!
+//! Quirks: scores are not divided by the root of the head size; which layers see only a window of `window_size` keys is
+//! run-length encoded (`attention_types`); queries, keys and values have no bias, while the output projection has one.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::common::{self, Names, activation};
+use crate::{
+    checkpoint::weights::Weights,
+    model::{
+        config::Config,
+        slot::{LayerSlot, MlpSlot, Plan},
+        spec::{Mlp, Shape, Spec},
+    },
+};
+
+const NAMES: Names = Names {
+    embedding: "transformer.wte",
+    positions: "transformer.wpe",
+    layers: "transformer.h",
+    places: &[
+        (LayerSlot::AttentionNorm, "ln_1"),
+        (LayerSlot::Query, "attn.attention.q_proj"),
+        (LayerSlot::Key, "attn.attention.k_proj"),
+        (LayerSlot::Value, "attn.attention.v_proj"),
+        (LayerSlot::Output, "attn.attention.out_proj"),
+        (LayerSlot::MlpNorm, "ln_2"),
+        (LayerSlot::Mlp(MlpSlot::Up), "mlp.c_fc"),
+        (LayerSlot::Mlp(MlpSlot::Down), "mlp.c_proj"),
+    ],
+    last_norm: "transformer.ln_f",
+    unembedding: "lm_head",
+};
+
+/// Reads `config.json`.
+pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
+    let (width, heads) = (config.count("hidden_size")?, config.count("num_heads")?);
+    let shape = Shape {
+        layers: config.count("num_layers")?,
+        width,
+        heads,
+        kv_heads: heads,
+        head_size: common::head_size(config, width, heads)?,
+        vocabulary: config.count("vocab_size")?,
+        context: config.optional_count("max_position_embeddings")?.unwrap_or(2048),
+    };
+    let mut spec = Spec::plain(common::checked(config, shape)?);
+    spec.norm.epsilon = config.number("layer_norm_epsilon", 1e-5)? as f32;
+    spec.attention.scale = vec![1.0; shape.layers];
+    spec.attention.windows = windows(config, shape.layers)?;
+    let inner = config.optional_count("intermediate_size")?.unwrap_or(4 * width);
+    let mlp = Mlp::dense(inner, activation(config, "activation_function", "gelu_new")?, false);
+    spec.mlp = vec![mlp; shape.layers];
+    let tied = config.flag("tie_word_embeddings", true)?;
+    config.finish()?;
+    let biased = |place| !matches!(place, LayerSlot::Query | LayerSlot::Key | LayerSlot::Value);
+    let mut plan = Plan::new(spec, NAMES.sources(weights, biased, tied));
+    plan.unused = common::TIED;
+    Ok(plan)
+}
+
+/// How many keys a query of each layer sees.
+fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
+    let window = match config.get("window_size") {
+        Some(_) => config.count("window_size")?,
+        None => 256,
+    };
+    let kinds = kinds(config, layers)?;
+    if kinds.len() != layers {
+        bail!("{}: keys of attention describe {} layers of {layers}", config.origin(), kinds.len());
+    }
+    kinds
+        .into_iter()
+        .map(|kind| match kind.as_str() {
+            Some("global") => Ok(None),
+            Some("local") => Ok(Some(window)),
+            _ => bail!("{}: attention `{kind}` is neither global nor local", config.origin()),
+        })
+        .collect()
+}
+
+/// The kind of each layer's attention: `attention_types`, as `[[[kind, ..], times], ..]`, or `attention_layers`, which
+/// transformers writes beside it, one by one; in turn where there is neither.
+fn kinds(config: &Config, layers: usize) -> Result<Vec<Value>> {
+    let listed = config.get("attention_layers");
+    let Some(runs) = config.get("attention_types") else {
+        return match listed {
+            Some(Value::Array(kinds)) => Ok(kinds.clone()),
+            Some(_) => bail!("{}: key `attention_layers` is no list", config.origin()),
+            None => Ok((0..layers).map(|layer| ["global", "local"][layer % 2].into()).collect()),
+        };
+    };
+    let expanded = || {
+        let mut kinds = Vec::new();
+        for run in runs.as_array()? {
+            let (some, times) = (run.get(0)?.as_array()?, run.get(1)?.as_u64()?);
+            // More than there are layers is as wrong as one more.
+            (0..times.min(layers as u64 + 1)).for_each(|_| kinds.extend_from_slice(some));
+        }
+        Some(kinds)
+    };
+    expanded().with_context(|| {
+        format!("{}: key `attention_types` is no list of kinds and how often they come", config.origin())
+    })
+}
