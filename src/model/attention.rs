@@ -7,7 +7,10 @@ use anyhow::Result;
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 use rayon::prelude::*;
 
-use super::host::{self, Target};
+use super::{
+    alibi,
+    host::{self, Target},
+};
 
 /// Query rows in a tile: with 2,000 keys it is 1 MB of scores, which stays in a core's cache.
 const TILE: usize = 128;
@@ -21,6 +24,9 @@ pub struct Rule {
     pub cap: Option<f32>,
     /// By how much a head's score falls with each position that its key lies back, `[heads]`; empty without ALiBi.
     pub slopes: Vec<f32>,
+    /// Whether scores do not fall by `slope * distance`, but grow with the key's position as Falcon computes it,
+    /// [`alibi::rounded`] times the scale: much the same after the softmax, but for the rounding.
+    pub rounded: bool,
     /// How many keys, its own among them, a query sees at most.
     pub window: Option<usize>,
     /// The score of each head that belongs to no key, `[heads]`; empty without sinks.
@@ -34,6 +40,7 @@ impl Rule {
             scale: self.scale,
             cap: self.cap,
             slope: self.slopes.get(head).copied(),
+            rounded: self.rounded,
             window: self.window,
             sink: self.sinks.get(head).copied(),
         }
@@ -46,6 +53,7 @@ struct HeadRule {
     scale: f32,
     cap: Option<f32>,
     slope: Option<f32>,
+    rounded: bool,
     window: Option<usize>,
     sink: Option<f32>,
 }
@@ -54,6 +62,14 @@ impl HeadRule {
     /// The first key that a query sees.
     fn first_key(&self, query: usize) -> usize {
         self.window.map_or(0, |window| (query + 1).saturating_sub(window))
+    }
+
+    /// What ALiBi adds to a score.
+    fn bias(&self, slope: f32, query: usize, key: usize) -> f32 {
+        match self.rounded {
+            true => self.scale * alibi::rounded(slope, key),
+            false => -slope * (query - key) as f32,
+        }
     }
 
     /// Turns the scores of queries from `first` on, `[rows, keys]` with the factor applied, into attention in place.
@@ -66,8 +82,8 @@ impl HeadRule {
                 host::bend(visible, cap);
             }
             if let Some(slope) = self.slope {
-                for (back, score) in visible.iter_mut().rev().enumerate() {
-                    *score -= slope * back as f32;
+                for (key, score) in (self.first_key(query)..).zip(visible.iter_mut()) {
+                    *score += self.bias(slope, query, key);
                 }
             }
             host::softmax(visible, self.sink);
@@ -322,10 +338,11 @@ fn attend_on_device(
             Some(cap) => ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?,
             None => scores,
         };
-        // What is added to a score: what its distance takes away, and of hidden keys everything.
+        // What is added to a score: what ALiBi does, and to those of hidden keys what hides them.
+        let head_rule = rule.of_head(0);
         let added = |slope: f32, row: usize, key: usize| match first + row {
-            query if key > query || rule.of_head(0).first_key(query) > key => f32::NEG_INFINITY,
-            query => -slope * (query - key) as f32,
+            query if key > query || head_rule.first_key(query) > key => f32::NEG_INFINITY,
+            query => head_rule.bias(slope, query, key),
         };
         let slopes = if rule.slopes.is_empty() { &[0.0][..] } else { &rule.slopes };
         let added: Vec<f32> = slopes
@@ -379,7 +396,8 @@ mod tests {
         let rules = [
             Rule { window: Some(7), ..plain.clone() },
             Rule { window: Some(TILE + 3), cap: Some(1.5), ..plain.clone() },
-            Rule { slopes, ..plain.clone() },
+            Rule { slopes: slopes.clone(), ..plain.clone() },
+            Rule { slopes, rounded: true, ..plain.clone() },
             Rule { sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
             plain,
         ];

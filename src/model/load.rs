@@ -177,12 +177,12 @@ impl Loader<'_> {
             }
             false => Vec::new(),
         };
-        let slopes = match &self.spec.positions {
-            Positions::Alibi(slopes) => slopes.clone(),
-            _ => Vec::new(),
+        let (slopes, rounded) = match &self.spec.positions {
+            Positions::Alibi { slopes, rounded } => (slopes.clone(), *rounded),
+            _ => (Vec::new(), false),
         };
         let (scale, window) = (attention.scale[layer], attention.windows[layer]);
-        Ok(Rule { scale, cap: attention.cap, slopes, window, sinks })
+        Ok(Rule { scale, cap: attention.cap, slopes, rounded, window, sinks })
     }
 
     fn layer_linear(&self, layer: usize, place: LayerSlot, shape: [usize; 2]) -> Result<Linear> {

@@ -1,6 +1,7 @@
 //! One decoder for every family, and the trace that a pass of it leaves.
 
 pub mod activation;
+pub mod alibi;
 pub mod attention;
 pub mod config;
 pub mod decoder;

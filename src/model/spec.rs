@@ -139,8 +139,13 @@ pub enum Positions {
         /// Which of them a layer uses; `None` in layers without positions.
         of_layer: Vec<Option<usize>>,
     },
-    /// Scores fall with the distance of the key: ALiBi (Press et al. 2021), with the slope of each head, after the scale.
-    Alibi(Vec<f32>),
+    /// Scores fall with the distance of the key: ALiBi (Press et al. 2021).
+    Alibi {
+        /// The slope of each head.
+        slopes: Vec<f32>,
+        /// Whether it is Falcon's; see [`Rule::rounded`](super::attention::Rule::rounded).
+        rounded: bool,
+    },
 }
 
 impl Positions {

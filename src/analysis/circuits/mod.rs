@@ -41,7 +41,7 @@ pub fn left_out(decoder: &Decoder) -> Vec<&'static str> {
     let position = match spec.positions {
         Positions::Learned { .. } => "learned positions",
         Positions::Rotary { .. } => "rotation by position",
-        Positions::Alibi(_) => "the slope of scores by distance",
+        Positions::Alibi { .. } => "the slope of scores by distance",
     };
     let rest = [
         (biased, "biases"),
