@@ -29,8 +29,14 @@ fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
+/// The path of a case's checkpoint: its folder, or a file that describes itself.
+fn checkpoint(name: &str) -> String {
+    let file = fixture(name).join("ckpt.pt");
+    if file.is_file() { file } else { fixture(name) }.display().to_string()
+}
+
 fn open(name: &str) -> Model {
-    let model = Some(fixture(name).display().to_string());
+    let model = Some(checkpoint(name));
     Model::open(&OpenRequest { model, ..OpenRequest::default() }, &Nobody).unwrap()
 }
 
@@ -154,7 +160,7 @@ fn half_types_stay_near_the_reference() {
     for name in CASES.iter() {
         for (dtype, bound) in [(DtypeChoice::F32, 2e-4), (DtypeChoice::F16, 5e-3), (DtypeChoice::Bf16, 5e-2)]
         {
-            let model = Some(fixture(name).display().to_string());
+            let model = Some(checkpoint(name));
             let request = OpenRequest { model, dtype, ..OpenRequest::default() };
             let model = Model::open(&request, &Nobody).unwrap();
             let expected = reference(name);

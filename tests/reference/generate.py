@@ -17,6 +17,7 @@ import adapters
 import blocks
 import checkpoints
 import circuits
+import nanogpt
 import pickles
 import quantised
 import smeared
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def fixtures():
-    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, "gguf", "pickle", "quantised", "adapters"]:
+    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, *nanogpt.NAMES, "gguf", "pickle", "quantised", "adapters"]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
     (ROOT / "pickle").mkdir()
@@ -34,6 +35,7 @@ def fixtures():
     adapters.write(ROOT)
     pickles.write(ROOT / "pickle")
     quantised.write(ROOT / "quantised")
+    nanogpt.write(ROOT)
     smeared.write(ROOT)
     circuits.write(ROOT)
     blocks.write(ROOT / "gguf")

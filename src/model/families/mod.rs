@@ -11,6 +11,7 @@ mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
 mod llama;
+mod nanogpt;
 pub mod rotary;
 
 use anyhow::{Result, bail};
@@ -41,6 +42,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
+    Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
 ];
 
 /// The family of that name, which `key` of `origin` gives.
