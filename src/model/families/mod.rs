@@ -10,6 +10,7 @@ mod gguf;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
+mod gptj;
 mod llama;
 mod nanogpt;
 pub mod rotary;
@@ -41,6 +42,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
+    Family { name: "gptj", hub: gptj::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
 ];
