@@ -13,6 +13,7 @@ mod gpt_neox;
 mod gptj;
 mod llama;
 mod nanogpt;
+mod opt;
 pub mod rotary;
 
 use anyhow::{Result, bail};
@@ -45,6 +46,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gptj", hub: gptj::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
+    Family { name: "opt", hub: opt::plan, gguf: None },
 ];
 
 /// The family of that name, which `key` of `origin` gives.
