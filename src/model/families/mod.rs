@@ -4,6 +4,7 @@
 //! To add a family, write its page and put its line in [`FAMILIES`]; `tests/reference` makes checkpoints to test it.
 
 mod attn_only;
+mod bloom;
 pub mod common;
 mod fused;
 mod gguf;
@@ -40,6 +41,7 @@ pub struct Family {
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
+    Family { name: "bloom", hub: bloom::plan, gguf: None },
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
