@@ -15,6 +15,7 @@ mod gptj;
 mod llama;
 mod nanogpt;
 mod opt;
+mod phi;
 pub mod rotary;
 
 use anyhow::{Result, bail};
@@ -49,6 +50,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },
+    Family { name: "phi", hub: phi::plan, gguf: None },
 ];
 
 /// The family of that name, which `key` of `origin` gives.

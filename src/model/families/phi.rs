@@ -1,0 +1,66 @@
+//! Phi-1, 1.5 and 2: LayerNorm, rotary positions on a part of each head, attention and MLP side by side.
+//!
+//! Quirks: attention and MLP share one normalisation; biases everywhere, also in the unembedding; queries and keys may be
+//! normalised head by head, with gains and biases that all heads share (`qk_layernorm`).
+
+use anyhow::Result;
+
+use super::{
+    common::{self, Names, activation},
+    rotary,
+};
+use crate::{
+    checkpoint::weights::Weights,
+    model::{
+        config::Config,
+        slot::{LayerSlot, MlpSlot, Part, Plan, Slot, Source},
+        spec::{Mlp, NormKind, NormOver, Positions, QueryKeyNorm, Spec},
+    },
+};
+
+const NAMES: Names = Names {
+    embedding: "model.embed_tokens",
+    positions: "",
+    layers: "model.layers",
+    places: &[
+        (LayerSlot::AttentionNorm, "input_layernorm"),
+        (LayerSlot::Query, "self_attn.q_proj"),
+        (LayerSlot::Key, "self_attn.k_proj"),
+        (LayerSlot::Value, "self_attn.v_proj"),
+        (LayerSlot::QueryNorm, "self_attn.q_layernorm"),
+        (LayerSlot::KeyNorm, "self_attn.k_layernorm"),
+        (LayerSlot::Output, "self_attn.dense"),
+        (LayerSlot::MlpNorm, "input_layernorm"),
+        (LayerSlot::Mlp(MlpSlot::Up), "mlp.fc1"),
+        (LayerSlot::Mlp(MlpSlot::Down), "mlp.fc2"),
+    ],
+    last_norm: "model.final_layernorm",
+    unembedding: "lm_head",
+};
+
+/// Reads `config.json`.
+pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
+    let shape = common::shape(config)?;
+    let mut spec = Spec::plain(shape);
+    spec.norm.epsilon = config.number("layer_norm_eps", 1e-5)? as f32;
+    let defaults = rotary::Defaults { share: 0.5, ..rotary::Defaults::default() };
+    let rotary = rotary::read(config, shape.head_size, shape.context, defaults)?;
+    spec.positions = Positions::rotary(rotary, shape.layers);
+    spec.parallel = true;
+    if config.flag("qk_layernorm", false)? {
+        spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::Head });
+    }
+    let inner = config.count("intermediate_size")?;
+    spec.mlp = vec![Mlp::dense(inner, activation(config, "hidden_act", "gelu_new")?, false); shape.layers];
+    let tied = config.flag("tie_word_embeddings", false)?;
+    config.finish()?;
+    let named = NAMES.sources(weights, |_| true, tied);
+    let mut plan = Plan::new(spec, move |slot| match slot {
+        // Beside its bias also where it is the embedding.
+        Slot::Unembedding(Part::Weight) if tied => named(Slot::Embedding),
+        Slot::Unembedding(Part::Bias) => Some(Source::whole("lm_head.bias")),
+        slot => named(slot),
+    });
+    plan.unused = common::TIED;
+    Ok(plan)
+}
