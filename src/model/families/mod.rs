@@ -17,6 +17,7 @@ mod nanogpt;
 mod opt;
 mod phi;
 pub mod rotary;
+mod stablelm;
 
 use anyhow::{Result, bail};
 
@@ -51,6 +52,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },
     Family { name: "phi", hub: phi::plan, gguf: None },
+    Family { name: "stablelm", hub: stablelm::plan, gguf: None },
 ];
 
 /// The family of that name, which `key` of `origin` gives.
