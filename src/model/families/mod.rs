@@ -18,6 +18,7 @@ mod opt;
 mod phi;
 pub mod rotary;
 mod stablelm;
+mod starcoder2;
 
 use anyhow::{Result, bail};
 
@@ -53,6 +54,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "opt", hub: opt::plan, gguf: None },
     Family { name: "phi", hub: phi::plan, gguf: None },
     Family { name: "stablelm", hub: stablelm::plan, gguf: None },
+    Family { name: "starcoder2", hub: starcoder2::plan, gguf: None },
 ];
 
 /// The family of that name, which `key` of `origin` gives.
