@@ -9,6 +9,7 @@ pub mod common;
 mod fused;
 mod gguf;
 mod gpt2;
+mod gpt_bigcode;
 mod gpt_neo;
 mod gpt_neox;
 mod gptj;
@@ -46,6 +47,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
     Family { name: "bloom", hub: bloom::plan, gguf: None },
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
+    Family { name: "gpt_bigcode", hub: gpt_bigcode::plan, gguf: None },
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
     Family { name: "gptj", hub: gptj::plan, gguf: None },
