@@ -25,6 +25,8 @@ class Case:
     """A model to be made: how, and what is done with it."""
 
     build: Callable[[], torch.nn.Module]
+    # What the reference is computed with.
+    reader: type = AutoModelForCausalLM
     # Tokens of the sequence whose reference is kept.
     length: int = 14
     # Whether it is among the fixtures, or made only where every setting is tested.
@@ -71,9 +73,9 @@ def randomise(model, seed, spread=0.28):
 
 
 @torch.no_grad()
-def reference(folder, length, seed):
+def reference(folder, length, seed, reader=AutoModelForCausalLM):
     """Runs the saved model in float32: `ids` [T], `logits` [T, vocab], `pattern.L` [heads, T, T]."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = reader.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(3, model.config.vocab_size, (1, length), generator=generator)
     # A repeat, so that heads that look for one have something to find.
@@ -120,7 +122,7 @@ def write_case(folder, case):
     (folder / "generation_config.json").unlink(missing_ok=True)
     if case.rewrite:
         case.rewrite(folder)
-    reference(folder, case.length, seed)
+    reference(folder, case.length, seed, case.reader)
 
 
 def write(root, everything=False, only=""):

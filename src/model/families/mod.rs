@@ -6,6 +6,7 @@
 mod attn_only;
 mod bloom;
 pub mod common;
+mod falcon;
 mod fused;
 mod gguf;
 mod gpt2;
@@ -46,6 +47,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
     Family { name: "bloom", hub: bloom::plan, gguf: None },
+    Family { name: "falcon", hub: falcon::plan, gguf: None },
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
     Family { name: "gpt_bigcode", hub: gpt_bigcode::plan, gguf: None },
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
