@@ -15,6 +15,7 @@ mod gpt_neo;
 mod gpt_neox;
 mod gptj;
 mod llama;
+mod mpt;
 mod nanogpt;
 mod opt;
 mod phi;
@@ -54,6 +55,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
     Family { name: "gptj", hub: gptj::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
+    Family { name: "mpt", hub: mpt::plan, gguf: None },
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },
     Family { name: "phi", hub: phi::plan, gguf: None },
