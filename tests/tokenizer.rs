@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "tokenizer/files.rs"]
+mod files;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -123,7 +126,7 @@ fn what_is_not_read_is_named() {
     let text = |text: &str| Value::String(text.into());
     let strings = |strings: &[&str]| Value::Array(strings.iter().map(|s| text(s)).collect());
     for (key, value, expected) in [
-        ("model", text("rwkv"), "`rwkv`; only `gpt2` and `llama` are read"),
+        ("model", text("rwkv"), "`rwkv`; only `gpt2`, `llama` and `t5` are read"),
         ("pre", text("novel"), "`novel`, which is not known here; known are default, gpt-2"),
         ("pre", Value::U8(1), "tokenizer.ggml.pre"),
         ("tokens", Value::U8(1), "tokenizer.ggml.tokens"),

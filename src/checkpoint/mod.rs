@@ -181,7 +181,7 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
     }
 }
 
-/// Opens a weight file; `config.json` and `tokenizer.json` lie beside it or, for a file in a folder of a checkpoint, in
+/// Opens a weight file; `config.json` and the tokenizer lie beside it or, for a file in a folder of a checkpoint, in
 /// `home`.
 fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
     if let Some(what) = trainer::part(path) {
@@ -208,16 +208,12 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
     })
 }
 
-/// The checkpoint of weights that `config.json` and `tokenizer.json` in `folder` belong to.
+/// The checkpoint of weights that `config.json` and the tokenizer in `folder` belong to.
 fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpoint> {
     weights.unwrap_names();
     let (origin, values) = description(folder, path)?;
     quantised::join(&mut weights, &values, &origin)?;
-    let file = folder.join("tokenizer.json");
-    let tokenizer = match file.is_file() {
-        true => Tokenizer::from_file(&file).map_err(|error| format!("{error:#}")),
-        false => Err(format!("{} is missing", file.display())),
-    };
+    let tokenizer = Tokenizer::from_folder(folder).map_err(|error| format!("{error:#}"));
     let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     Ok(Checkpoint {
         name: canonical

@@ -1,32 +1,63 @@
 //! Text to token ids and back to the bytes of each token.
 //!
-//! A vocabulary comes from a `tokenizer.json` ([`Tokenizer::from_file`], [`Tokenizer::from_bytes`]) or from the metadata of
-//! a GGUF file ([`Tokenizer::from_gguf`]). Encoding is the `tokenizers` crate's; what is here is the policy around it: which
-//! token opens a sequence, the exact bytes that a token stands for, and which tokens are ordinary.
+//! A vocabulary comes from the files of a folder ([`Tokenizer::from_folder`]), from a `tokenizer.json` alone
+//! ([`Tokenizer::from_file`], [`Tokenizer::from_bytes`]) or from the metadata of a GGUF file ([`Tokenizer::from_gguf`]).
+//! A folder may have
+//!
+//! - `tokenizer.json`;
+//! - `tokenizer.model`, SentencePiece (BPE or unigram) or the ranks of tiktoken, as Llama 3 has them;
+//! - a `.tiktoken` file;
+//! - `vocab.json` and `merges.txt`, as GPT-2 has them;
+//! - `chars.json`, a character table: a list of characters in the order of their ids, or ids by character.
+//!
+//! Byte-level encoding is the `tokenizers` crate's; what is here is the policy around it: which token opens a sequence, the
+//! exact bytes that a token stands for, and which tokens are ordinary.
 
+mod beside;
+mod byte_level;
+mod characters;
+mod folder;
 mod gguf;
 mod pieces;
+mod sentencepiece;
 mod splitting;
+mod tiktoken;
+mod tokens;
+mod vocabulary;
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::quantized::gguf_file::Value as Metadata;
-use serde_json::Value;
+use tokenizers::Tokenizer as Library;
 
+pub use folder::files;
+
+use beside::Beside;
 use pieces::Spelling;
-
-/// The largest vocabulary that is believed; the largest in use have some 260,000 tokens.
-const LARGEST: u32 = 1 << 24;
+use tokens::{LARGEST, Tokens};
 
 /// Text to ids and ids to pieces, with the BOS policy of its checkpoint.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    encoder: Box<dyn Encode>,
     /// By id; ids that the vocabulary skips have an empty piece.
     pieces: Vec<Piece>,
     bos: Option<u32>,
     adds_bos: bool,
+}
+
+/// Text to ids.
+trait Encode: Send + Sync {
+    /// The ids of `text`, with special tokens that are written in it and no others.
+    fn encode(&self, text: &str) -> Result<Vec<u32>>;
+}
+
+impl Encode for Library {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.encode_fast(text, false).map_err(|e| anyhow!(e))?;
+        Ok(encoding.get_ids().to_vec())
+    }
 }
 
 #[derive(Clone, Default)]
@@ -35,28 +66,38 @@ struct Piece {
     ordinary: bool,
 }
 
+/// What files say of the token that opens a sequence.
+#[derive(Clone, Copy)]
+struct Bos {
+    id: Option<u32>,
+    /// Whether it comes first.
+    adds: Option<bool>,
+}
+
 impl Tokenizer {
+    /// Reads the tokenizer of the checkpoint in a folder.
+    ///
+    /// # Errors
+    /// When there is none, or its files are not what they should be; the message names the file.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        folder::read(folder)
+    }
+
     /// Reads a `tokenizer.json`.
     ///
     /// `tokenizer_config.json` beside it says which token is BOS (`bos_token`) and whether it comes first
-    /// (`add_bos_token`); failing that, `config.json` names the BOS (`bos_token_id`) and the file's own post-processor
-    /// decides whether it comes first.
+    /// (`add_bos_token`); failing that, `special_tokens_map.json` or `config.json` names the BOS (`bos_token_id`) and the
+    /// file's own post-processor decides whether it comes first.
     ///
     /// # Errors
     /// When one of the files cannot be read or is not what it should be; the message names the file.
     pub fn from_file(path: &Path) -> Result<Self> {
         let origin = path.display().to_string();
         let json = std::fs::read(path).with_context(|| format!("cannot read {origin}"))?;
-        let mut tokenizer = Self::from_bytes(&json, &origin, None, None)?;
-
-        let of_tokenizer = read_json(&path.with_file_name("tokenizer_config.json"))?;
-        let of_model = read_json(&path.with_file_name("config.json"))?;
-        let token = &of_tokenizer["bos_token"];
-        let named = token.as_str().or_else(|| token["content"].as_str());
-        let bos = named.and_then(|token| tokenizer.inner.token_to_id(token));
-        let bos = bos.or_else(|| of_model["bos_token_id"].as_u64().and_then(|id| u32::try_from(id).ok()));
-        tokenizer.set_bos(bos, of_tokenizer["add_bos_token"].as_bool());
-        Ok(tokenizer)
+        let (library, pieces) = parse(&json, &origin)?;
+        let beside = Beside::read(path.parent().unwrap_or(Path::new("")))?;
+        let said = beside.bos(&pieces);
+        Ok(Self::of_library(library, pieces, said))
     }
 
     /// Reads the text of a `tokenizer.json`; `origin` names it in errors.
@@ -67,26 +108,8 @@ impl Tokenizer {
     /// # Errors
     /// When `json` is no tokenizer.
     pub fn from_bytes(json: &[u8], origin: &str, bos: Option<u32>, adds_bos: Option<bool>) -> Result<Self> {
-        let inner = parse(json).with_context(|| format!("{origin} is no tokenizer"))?;
-        let spelling = Spelling::of(&inner);
-        let vocabulary = inner.get_vocab(true);
-        let added = inner.get_added_tokens_decoder();
-        let mut pieces = Vec::new();
-        for (token, id) in vocabulary {
-            if id >= LARGEST {
-                bail!("{origin}: token {token:?} has the id {id}, and no vocabulary is that large");
-            }
-            if pieces.len() <= id as usize {
-                pieces.resize(id as usize + 1, Piece::default());
-            }
-            pieces[id as usize] = if added.contains_key(&id) {
-                Piece { bytes: token.into_bytes().into(), ordinary: false }
-            } else {
-                let bytes = spelling.bytes(&token);
-                Piece { ordinary: spelling.is_ordinary(&token, &bytes), bytes: bytes.into() }
-            };
-        }
-        Self::assemble(inner, pieces, bos, adds_bos).with_context(|| origin.to_string())
+        let (library, pieces) = parse(json, origin)?;
+        Ok(Self::of_library(library, pieces, Bos { id: bos, adds: adds_bos }))
     }
 
     /// Builds the tokenizer that the metadata of a GGUF file describes; `origin` names the file in errors.
@@ -97,32 +120,37 @@ impl Tokenizer {
         gguf::read(metadata).with_context(|| format!("cannot read the tokenizer of {origin}"))
     }
 
-    /// Puts the parts together, with truncation and padding off: every token of a text counts.
-    fn assemble(
-        mut inner: tokenizers::Tokenizer,
+    /// Puts the parts together. What is said of BOS goes before `bos` and `adds_bos`, which are its vocabulary's own.
+    fn new(
+        encoder: impl Encode + 'static,
         pieces: Vec<Piece>,
+        said: Bos,
         bos: Option<u32>,
-        adds_bos: Option<bool>,
-    ) -> Result<Self> {
-        inner.with_truncation(None).map_err(|e| anyhow!(e))?;
-        inner.with_padding(None);
-        let mut tokenizer = Self { inner, pieces, bos: None, adds_bos: false };
-        tokenizer.set_bos(bos, adds_bos);
-        Ok(tokenizer)
+        adds_bos: bool,
+    ) -> Self {
+        let bos = said.id.filter(|&id| (id as usize) < pieces.len()).or(bos);
+        let adds_bos = bos.is_some() && said.adds.unwrap_or(adds_bos);
+        Self { encoder: Box::new(encoder), pieces, bos, adds_bos }
     }
 
-    /// Takes the stated policy where there is one, else what the post-processor does.
-    fn set_bos(&mut self, bos: Option<u32>, adds_bos: Option<bool>) {
-        let first = self.first_of_template();
-        self.bos = bos.filter(|&id| (id as usize) < self.len()).or(first);
-        self.adds_bos = self.bos.is_some() && adds_bos.unwrap_or(first == self.bos);
+    /// The tokenizer of a `tokenizer.json`, whose post-processor may put a token first.
+    fn of_library(library: Library, pieces: Vec<Piece>, said: Bos) -> Self {
+        let first = first_of_template(&library);
+        let is_first = first.is_some() && said.id.or(first) == first;
+        Self::new(library, pieces, said, first, is_first)
     }
 
-    /// The id that the post-processor puts before a text, if it puts one there.
-    fn first_of_template(&self) -> Option<u32> {
-        let ids = |specials| Some(self.inner.encode_fast("a", specials).ok()?.get_ids().to_vec());
-        let (bare, whole) = (ids(false)?, ids(true)?);
-        whole.first().copied().filter(|_| whole.len() > bare.len() && !whole.starts_with(&bare))
+    /// The tokenizer of a vocabulary with files beside it.
+    fn of_tokens(
+        encoder: impl Encode + 'static,
+        tokens: &Tokens,
+        beside: &Beside,
+        bos: Option<u32>,
+        adds_bos: bool,
+    ) -> Self {
+        let pieces = tokens.pieces();
+        let said = beside.bos(&pieces);
+        Self::new(encoder, pieces, said, bos, adds_bos)
     }
 
     /// The ids of `text`. No BOS is added; special tokens written in the text are recognised.
@@ -130,9 +158,7 @@ impl Tokenizer {
     /// # Errors
     /// When the vocabulary has no token for a part of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|e| anyhow!("cannot tokenize the text: {e}"))?;
-        Ok(encoding.get_ids().to_vec())
+        self.encoder.encode(text).context("cannot tokenize the text")
     }
 
     /// The id of the BOS token, if the vocabulary has one.
@@ -168,21 +194,41 @@ impl Tokenizer {
     }
 }
 
+/// A `tokenizer.json` and its pieces, with truncation and padding off: every token of a text counts.
+fn parse(json: &[u8], origin: &str) -> Result<(Library, Vec<Piece>)> {
+    let mut library = library(json).with_context(|| format!("{origin} is no tokenizer"))?;
+    library.with_truncation(None).map_err(|e| anyhow!(e))?.with_padding(None);
+    let spelling = Spelling::of(&library);
+    let added = library.get_added_tokens_decoder();
+    let mut pieces = Vec::new();
+    for (token, id) in library.get_vocab(true) {
+        if id >= LARGEST {
+            bail!("{origin}: token {token:?} has the id {id}, and no vocabulary is that large");
+        }
+        if pieces.len() <= id as usize {
+            pieces.resize(id as usize + 1, Piece::default());
+        }
+        pieces[id as usize] = if added.contains_key(&id) {
+            Piece { bytes: token.into_bytes().into(), ordinary: false }
+        } else {
+            let bytes = spelling.bytes(&token);
+            Piece { ordinary: spelling.is_ordinary(&token, &bytes), bytes: bytes.into() }
+        };
+    }
+    Ok((library, pieces))
+}
+
 /// The library's own reading. It panics on merges longer than every token, which a damaged file may have.
-fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer> {
-    match std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json)) {
+fn library(json: &[u8]) -> Result<Library> {
+    match std::panic::catch_unwind(|| Library::from_bytes(json)) {
         Ok(read) => read.map_err(|e| anyhow!(e)),
         Err(_) => bail!("its merges do not fit its vocabulary"),
     }
 }
 
-/// The content of a JSON file, or `null` where there is none.
-fn read_json(path: &Path) -> Result<Value> {
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", path.display()))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
+/// The id that the post-processor puts before a text, if it puts one there.
+fn first_of_template(library: &Library) -> Option<u32> {
+    let ids = |specials| Some(library.encode_fast("a", specials).ok()?.get_ids().to_vec());
+    let (bare, whole) = (ids(false)?, ids(true)?);
+    whole.first().copied().filter(|_| whole.len() > bare.len() && !whole.starts_with(&bare))
 }

@@ -21,13 +21,15 @@ import nanogpt
 import pickles
 import quantised
 import smeared
+import tokenizer_files
 import vocabularies
 
 ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def fixtures():
-    for name in [*checkpoints.cases(), "attn-only", smeared.NAME, *nanogpt.NAMES, "gguf", "pickle", "quantised", "adapters"]:
+    own = ["attn-only", smeared.NAME, *nanogpt.NAMES, "gguf", "pickle", "quantised", "adapters", "tokenizers"]
+    for name in [*checkpoints.cases(), *own]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
     (ROOT / "pickle").mkdir()
@@ -40,6 +42,7 @@ def fixtures():
     circuits.write(ROOT)
     blocks.write(ROOT / "gguf")
     vocabularies.write(ROOT / "gguf")
+    tokenizer_files.write(ROOT / "tokenizers")
     checkpoints.tokenizer(320).save(str(ROOT / "gpt2" / "tokenizer.json"))
     size = sum(file.stat().st_size for file in ROOT.rglob("*") if file.is_file())
     print(f"{size / 1e6:.2f} MB")

@@ -71,6 +71,17 @@ fn byte_of(letter: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
+/// The letter that stands for a byte in a byte-level vocabulary.
+pub(super) fn letter_of(byte: u8) -> char {
+    char::from_u32(match u32::from(byte) {
+        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => code,
+        code @ ..=0x20 => code + 0x100,
+        code @ 0x7f..=0xa0 => code - 0x7f + 0x121,
+        _ => 0x143,
+    })
+    .unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 /// The byte of a token like `<0xE2>`.
 fn byte_token(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
@@ -95,6 +106,7 @@ mod tests {
         let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
         let bytes: std::collections::BTreeSet<_> = alphabet.into_iter().filter_map(byte_of).collect();
         assert_eq!(bytes.len(), 256);
+        assert!((0..=u8::MAX).all(|byte| byte_of(letter_of(byte)) == Some(byte)));
         assert_eq!(Spelling::ByteLevel.bytes("ĠthÃ©Ċ"), " thé\n".as_bytes());
         assert_eq!(Spelling::ByteLevel.bytes("ÃŁŃ¡"), [0xc3, 0x9f, 0xad, 0xa1]);
         assert_eq!(Spelling::ByteLevel.bytes("漢"), "漢".as_bytes());

@@ -11,6 +11,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 
 /// How a family of vocabularies reads a text.
+#[derive(Clone, Copy)]
 pub(super) struct Splitting {
     names: &'static [&'static str],
     cut: Cut,
@@ -18,10 +19,13 @@ pub(super) struct Splitting {
     pub(super) composes: bool,
     /// Whether a word that is in the vocabulary is its token, whatever the merges say.
     pub(super) whole_words: bool,
+    /// Whether a space is put before a text that does not begin with one. Only [`Cut::Words`] heeds it.
+    pub(super) adds_space: bool,
     /// Whether BOS comes first where the file does not say.
     pub(super) adds_bos: bool,
 }
 
+#[derive(Clone, Copy)]
 enum Cut {
     /// GPT-2's words.
     Words,
@@ -61,12 +65,30 @@ macro_rules! cased_words {
 
 const CJK: &str = "[一-龥ࠀ-一가-\u{d7ff}]+";
 const NOT_PUNCTUATION: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
-const PLAIN: Splitting =
-    Splitting { names: &[], cut: Cut::Words, composes: false, whole_words: false, adds_bos: false };
+const PLAIN: Splitting = Splitting {
+    names: &[],
+    cut: Cut::Words,
+    composes: false,
+    whole_words: false,
+    adds_space: false,
+    adds_bos: false,
+};
 
 static KNOWN: &[Splitting] = &[
     Splitting {
-        names: &["default", "gpt-2", "gpt2", "phi-2", "jais", "gigachat", "mellum", "exaone4", "trillion"],
+        names: &[
+            "default",
+            "gpt-2",
+            "gpt2",
+            "phi-2",
+            "jais",
+            "gigachat",
+            "mellum",
+            "exaone4",
+            "trillion",
+            "granite-docling",
+            "a.x-4.0",
+        ],
         ..PLAIN
     },
     Splitting { names: &["mpt", "olmo"], composes: true, ..PLAIN },
@@ -78,7 +100,7 @@ static KNOWN: &[Splitting] = &[
     Splitting { names: &["command-r"], cut: Cut::Digits, composes: true, ..PLAIN },
     Splitting { names: &["falcon"], cut: Cut::Falcon, ..PLAIN },
     Splitting {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "lfm2"],
+        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "lfm2", "pixtral", "midm-2.0"],
         cut: Cut::Patterns(&[words!(r"\p{N}{1,3}")]),
         whole_words: true,
         adds_bos: true,
@@ -89,10 +111,24 @@ static KNOWN: &[Splitting] = &[
         cut: Cut::Patterns(&[words!(r"\p{N}{1,3}")]),
         ..PLAIN
     },
-    Splitting { names: &["qwen2"], cut: Cut::Patterns(&[words!(r"\p{N}")]), composes: true, ..PLAIN },
+    Splitting {
+        names: &["qwen2", "kormo"],
+        cut: Cut::Patterns(&[words!(r"\p{N}")]),
+        composes: true,
+        ..PLAIN
+    },
     Splitting {
         names: &["stablelm2", "deepseek-r1-qwen", "hunyuan", "megrez"],
         cut: Cut::Patterns(&[words!(r"\p{N}")]),
+        ..PLAIN
+    },
+    Splitting {
+        // Unlike its relatives, all the whitespace at the end of a text is one word.
+        names: &["cl100k"],
+        cut: Cut::Patterns(&[concat!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+$|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )]),
         ..PLAIN
     },
     Splitting {
@@ -170,7 +206,8 @@ impl Splitting {
     /// # Errors
     /// When a pattern is broken, which the tests rule out.
     pub(super) fn pre_tokenizer(&self) -> Result<PreTokenizerWrapper> {
-        let (words, letters) = (ByteLevel::new(false, false, true), ByteLevel::new(false, false, false));
+        let (words, letters) =
+            (ByteLevel::new(self.adds_space, false, true), ByteLevel::new(false, false, false));
         let isolate = |pattern: &str| {
             let pattern = SplitPattern::Regex(pattern.to_string());
             Split::new(pattern, Isolated, false).map(PreTokenizerWrapper::from).map_err(|e| anyhow!(e))
