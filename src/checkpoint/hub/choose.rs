@@ -9,14 +9,13 @@ use crate::checkpoint::{
     adapter,
     formats::{self, Found, is_index, is_shard, is_weights},
     shards::{self, is_inside},
+    tokenizer,
 };
 
 /// The model's description.
 const CONFIG: &str = "config.json";
-/// The tokenizer; a checkpoint without one is opened with token ids.
+/// The usual tokenizer; a checkpoint without any is opened with token ids.
 pub const TOKENIZER: &str = "tokenizer.json";
-/// What belongs to weights that do not describe themselves, where the repository has it.
-const COMPANIONS: [&str; 3] = [CONFIG, TOKENIZER, "tokenizer_config.json"];
 /// Endings of weight files that other programs read.
 const FOREIGN: [&str; 6] = [".h5", ".msgpack", ".onnx", ".npz", ".ot", ".mlmodel"];
 /// Endings of weight files, as messages list them.
@@ -31,8 +30,10 @@ pub struct Choice {
     pub weights: String,
     /// Whether `weights` is an index of shards.
     pub sharded: bool,
-    /// What else is needed, as far as the repository has it.
+    /// What else is needed, as far as the repository has it: the configuration and the files of the tokenizer.
     pub companions: Vec<String>,
+    /// Whether a tokenizer is needed and the repository was not seen to have one.
+    pub lacks_tokenizer: bool,
 }
 
 impl Choice {
@@ -46,17 +47,18 @@ impl Choice {
             Some(file) => named(&names, file)?,
             None => usual(&names)?,
         };
-        let companions = if weights.ends_with(".gguf") { Vec::new() } else { companions(&names, &weights) };
-        let config = if is_adapter(&weights) { adapter::CONFIG } else { CONFIG };
-        if !weights.ends_with(".gguf") && !companions.iter().any(|name| name.ends_with(config)) {
-            return Err(format!("has no {config}, which says what model {} holds", said(&weights)));
+        if weights.ends_with(".gguf") {
+            return Ok(Self { weights, sharded: false, companions: Vec::new(), lacks_tokenizer: false });
         }
-        Ok(Self { sharded: weights.ends_with(".json"), weights, companions })
-    }
-
-    /// Whether it needs a tokenizer that the repository was not seen to have.
-    pub fn lacks_tokenizer(&self) -> bool {
-        !self.weights.ends_with(".gguf") && !self.companions.iter().any(|name| name.ends_with(TOKENIZER))
+        let Some(home) = home(&names, &weights) else {
+            let config = config(&weights);
+            return Err(format!("has no {config}, which says what model {} holds", said(&weights)));
+        };
+        let mut companions = tokenizer_files(&names, home);
+        // That of an adapter comes with its base.
+        let lacks_tokenizer = companions.is_empty() && !is_adapter(&weights);
+        companions.insert(0, format!("{home}{}", config(&weights)));
+        Ok(Self { sharded: weights.ends_with(".json"), weights, companions, lacks_tokenizer })
     }
 
     /// The weight file that has to be named to open it; `None` where its folder says which.
@@ -119,13 +121,22 @@ fn usual(names: &BTreeSet<&str>) -> Result<String, String> {
     })
 }
 
-fn companions(names: &BTreeSet<&str>, weights: &str) -> Vec<String> {
-    let folder = weights.rfind('/').map_or("", |end| &weights[..=end]);
-    let beside = format!("{folder}{CONFIG}");
-    let folder = if names.contains(beside.as_str()) || is_adapter(weights) { folder } else { "" };
-    let own = is_adapter(weights).then_some(&adapter::CONFIG);
-    let all = COMPANIONS.iter().chain(own).map(|name| format!("{folder}{name}"));
-    all.filter(|name| names.contains(name.as_str())).collect()
+/// The file that says what the weights are.
+fn config(weights: &str) -> &'static str {
+    if is_adapter(weights) { adapter::CONFIG } else { CONFIG }
+}
+
+/// The folder with the configuration of the weights: theirs, or the first of the repository.
+fn home<'a>(names: &BTreeSet<&str>, weights: &'a str) -> Option<&'a str> {
+    let beside = weights.rfind('/').map_or("", |end| &weights[..=end]);
+    let config = config(weights);
+    [beside, ""].into_iter().find(|folder| names.contains(format!("{folder}{config}").as_str()))
+}
+
+/// The files of the tokenizer in the folder `home`.
+fn tokenizer_files(names: &BTreeSet<&str>, home: &str) -> Vec<String> {
+    let inside = names.iter().filter_map(|name| name.strip_prefix(home)).collect();
+    tokenizer::files(&inside).into_iter().map(|name| format!("{home}{name}")).collect()
 }
 
 /// Whether a file has the weights of an adapter, which is described in another file than a model.
@@ -207,6 +218,31 @@ mod tests {
     }
 
     #[test]
+    fn a_tokenizer_comes_in_one_form_with_what_says_more() {
+        let companions = |files: &[&str]| {
+            let names = [&["config.json", "m.pt", "special_tokens_map.json"], files].concat();
+            choose(&names, None).unwrap()
+        };
+        for (files, expected) in [
+            (&["vocab.json", "merges.txt"][..], &["vocab.json", "merges.txt"][..]),
+            (&["tokenizer.model", "vocab.json", "merges.txt"], &["tokenizer.model"]),
+            (&["qwen.tiktoken", "README.md"], &["qwen.tiktoken"]),
+            (&["chars.json", "meta.pkl"], &["chars.json"]),
+        ] {
+            let choice = companions(files);
+            let all = [&["config.json"], expected, &["special_tokens_map.json"]].concat();
+            assert_eq!(
+                (choice.companions, choice.lacks_tokenizer),
+                (all.iter().map(|&name| name.into()).collect(), false)
+            );
+        }
+        for files in [&["vocab.json"][..], &["meta.pkl"], &["tokenizer_config.json"]] {
+            let choice = companions(files);
+            assert_eq!((choice.companions, choice.lacks_tokenizer), (vec!["config.json".to_owned()], true));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_opened_says_what_is_there() {
         let error = |names: &[&str], file| choose(names, file).unwrap_err();
         assert!(error(&["config.json", "tf_model.h5"], None).contains("it has tf_model.h5"));
@@ -219,7 +255,7 @@ mod tests {
             error(&["config.json", "model.safetensors"], Some("x.gguf"))
                 .contains("its weights are model.safetensors")
         );
-        assert!(error(&["model.safetensors"], None).contains("no config.json"));
+        assert!(error(&["model.safetensors", "tokenizer_config.json"], None).contains("no config.json"));
         assert!(error(&[], None).contains("it has nothing"));
         // A name that leads elsewhere is not even seen.
         assert!(error(&["../x.gguf", "/etc/y.gguf"], Some("../x.gguf")).contains("has no file ../x.gguf"));

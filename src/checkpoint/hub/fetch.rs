@@ -224,7 +224,7 @@ impl Plan {
             .try_collect::<()>()
             .await?;
         let remembered = || {
-            if self.choice.lacks_tokenizer() {
+            if self.choice.lacks_tokenizer {
                 shelf.remember_lack(&self.commit, TOKENIZER)?;
             }
             shelf.remember(name, &self.commit)

@@ -165,7 +165,7 @@ fn look(settings: &Settings, name: &Name, file: Option<&str>) -> Cached {
             Err(error) => return Cached::Not(format!("{error:#}")),
         }
     }
-    if choice.lacks_tokenizer() && !shelf.lacks(&commit, TOKENIZER) {
+    if choice.lacks_tokenizer && !shelf.lacks(&commit, TOKENIZER) {
         return Cached::WithoutTokenizer(snapshot);
     }
     Cached::Whole(snapshot)
