@@ -362,7 +362,7 @@ fn what_is_no_state_dict_of_this_machine_says_what_it_is() {
     refused(of("object.pt"), object);
     refused(of("nested-object.pt"), object);
     refused(of("legacy-object.pt"), "save model.state_dict()");
-    refused(of("model.safetensors"), "no file of torch.save");
+    refused(of("model.safetensors"), "a safetensors file: end its name");
     for bytes in [&b""[..], b"PK", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"a page of text", b"\x80\x04K\x01."] {
         refused(read_bytes(bytes), "no file of torch.save");
     }

@@ -1,11 +1,16 @@
 //! Weights, metadata and vocabulary in a GGUF file.
 
+mod head;
+
 use std::{collections::HashMap, io::Cursor, path::Path, sync::Arc};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use candle_core::quantized::gguf_file::{Content, Value};
 
-use super::weights::{Backing, StoredTensor, WeightType, Weights};
+use super::{
+    signature,
+    weights::{Backing, StoredTensor, WeightType, Weights},
+};
 
 /// The key/value pairs at the head of a GGUF file.
 pub type Metadata = HashMap<String, Value>;
@@ -14,6 +19,10 @@ pub type Metadata = HashMap<String, Value>;
 pub fn read_file(path: &Path) -> Result<(Content, Weights)> {
     let origin = path.display().to_string();
     let backing = Arc::new(Backing::map(path)?);
+    if !backing.bytes().starts_with(b"GGUF") {
+        bail!("{origin} is {}", signature::tell(backing.bytes()).unwrap_or("no GGUF file: fetch it again"));
+    }
+    head::check(backing.bytes()).with_context(|| origin.clone())?;
     let content = Content::read(&mut Cursor::new(backing.bytes()))
         .map_err(|error| anyhow!("{origin} is no whole GGUF file ({error}): fetch it again"))?;
     let mut weights = Weights::default();
@@ -25,10 +34,9 @@ pub fn read_file(path: &Path) -> Result<(Content, Weights)> {
             quantised => WeightType::Block(quantised),
         };
         let shape = info.shape.dims().to_vec();
-        let start =
-            content.tensor_data_offset.checked_add(info.offset).context("a tensor lies past the end")?
-                as usize;
-        let range = start..start.saturating_add(kind.bytes(info.shape.elem_count()));
+        let start = content.tensor_data_offset.saturating_add(info.offset) as usize;
+        let count = shape.iter().fold(1usize, |product, &side| product.saturating_mul(side));
+        let range = start..start.saturating_add(kind.bytes(count));
         let tensor = StoredTensor::new(name.clone(), kind, shape, backing.clone(), range)
             .with_context(|| origin.clone())?;
         weights.insert(tensor);

@@ -13,6 +13,7 @@ mod quantised;
 pub mod run;
 pub mod safetensors;
 pub mod shards;
+mod signature;
 pub mod tokenizer;
 mod trainer;
 pub mod weights;

@@ -2,10 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use safetensors::{Dtype, SafeTensors};
 
-use super::weights::{Backing, StoredTensor, WeightType, Weights};
+use super::{
+    signature,
+    weights::{Backing, StoredTensor, WeightType, Weights},
+};
 
 /// Adds the tensors of the file at `path`.
 pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
@@ -15,9 +18,13 @@ pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
 /// Adds the tensors in `backing`, which messages call `origin`.
 pub fn read(backing: Arc<Backing>, origin: &str, weights: &mut Weights) -> Result<()> {
     let bytes = backing.bytes();
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| {
-        anyhow::anyhow!("{origin} is no whole safetensors file ({error}): fetch it again")
-    })?;
+    let (header, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|error| match signature::tell(bytes) {
+            Some(what) if !bytes.get(8..).is_some_and(|header| header.starts_with(b"{")) => {
+                anyhow!("{origin} is {what}")
+            }
+            _ => anyhow!("{origin} is no whole safetensors file ({error}): fetch it again"),
+        })?;
     let start = header + 8;
     for (name, info) in metadata.tensors() {
         let kind = match info.dtype {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::machine::LONGEST;
+use crate::checkpoint::signature;
 
 /// The member that describes the tensors.
 const PICKLE: &str = "data.pkl";
@@ -27,7 +28,11 @@ impl<'a> Archive<'a> {
     /// When `torch.save` did not write it, or on a machine of the other byte order.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         if !bytes.starts_with(ZIP) {
-            bail!("no file of torch.save: fetch it again, or name the file that holds the weights");
+            bail!(
+                signature::tell(bytes).unwrap_or(
+                    "no file of torch.save: fetch it again, or name the file that holds the weights"
+                )
+            );
         }
         let zip = ZipArchive::new(Cursor::new(bytes))
             .map_err(|error| anyhow!("no whole zip archive ({error}): fetch it again"))?;

@@ -70,9 +70,9 @@ impl WeightType {
         }
     }
 
-    /// Bytes of `count` numbers.
+    /// Bytes of `count` numbers; as many as a number can say where they are more.
     pub fn bytes(self, count: usize) -> usize {
-        count / self.block_len() * self.block_bytes()
+        (count / self.block_len()).saturating_mul(self.block_bytes())
     }
 
     /// Writes the numbers in `bytes` to `out` as f32, exactly for every type no wider than f32.
