@@ -14,13 +14,22 @@ use anyhow::{Context, Result, bail};
 
 use self::{merge::merge, settings::Settings};
 use super::{
-    Checkpoint, Description, Wanted, formats, progress::Watcher, tokenizer::Tokenizer, weights::Weights,
+    Checkpoint, Description, Wanted, formats,
+    progress::Watcher,
+    tokenizer::{self, Tokenizer},
+    weights::Weights,
 };
 
 /// The file that says what an adapter changes.
 pub const CONFIG: &str = "adapter_config.json";
 /// The files that its weights may be in, the better one first.
 pub const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
+
+/// The names of what is in a folder; none where it cannot be read.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
 
 /// The weight file of an adapter among the files of a folder or a repository that holds no whole model.
 pub fn among(names: &BTreeSet<&str>) -> Option<&'static str> {
@@ -42,12 +51,7 @@ impl Adapter {
     /// The adapter that `path` is: its folder, where there is no whole model in it, or its weight file.
     pub fn at(path: &Path) -> Option<Self> {
         let (folder, weights) = if path.is_dir() {
-            let names: Vec<String> = path
-                .read_dir()
-                .ok()?
-                .flatten()
-                .filter_map(|entry| entry.file_name().into_string().ok())
-                .collect();
+            let names = names_in(path);
             (path, path.join(among(&names.iter().map(String::as_str).collect())?))
         } else {
             path.file_name().and_then(|name| name.to_str()).filter(|name| WEIGHTS.contains(name))?;
@@ -94,10 +98,10 @@ impl Adapter {
         tensors.unwrap_names();
         merge(tensors, &settings, &mut base.weights, values)
             .with_context(|| format!("{} with {}", self.weights.display(), base.source))?;
-        let file = self.folder.join("tokenizer.json");
-        let tokenizer = match file.is_file() {
-            true => Tokenizer::from_file(&file).map_err(|error| format!("{error:#}")),
-            false => base.tokenizer,
+        let names = names_in(&self.folder);
+        let tokenizer = match tokenizer::files(&names.iter().map(String::as_str).collect()).is_empty() {
+            true => base.tokenizer,
+            false => Tokenizer::from_folder(&self.folder).map_err(|error| format!("{error:#}")),
         };
         Ok(Checkpoint {
             name: format!("{} + {}", self.name, base.name),
