@@ -69,6 +69,15 @@ impl Rotary {
         }
     }
 
+    /// The longest sequence that it is meant for, in tokens, in a model of that context: dynamic NTK stretches the context
+    /// by its factor.
+    pub fn reach(&self, context: usize) -> usize {
+        match self.frequencies {
+            Frequencies::Dynamic { limit, factor, .. } => context.max((limit as f64 * factor) as usize),
+            _ => context,
+        }
+    }
+
     /// Whether sequences of these lengths are rotated alike.
     pub fn turns_alike(&self, tokens: usize, others: usize) -> bool {
         match self.frequencies {

@@ -173,6 +173,7 @@ pub fn llama_like(config: &Config, defaults: rotary::Defaults) -> Result<Spec> {
     spec.norm.kind = NormKind::Rms;
     spec.norm.epsilon = config.number("rms_norm_eps", 1e-6)? as f32;
     let rotary = rotary::read(config, shape.head_size, shape.context, defaults)?;
+    spec.context = rotary.reach(shape.context);
     spec.positions = Positions::rotary(rotary, shape.layers);
     let mlp = Mlp::dense(config.count("intermediate_size")?, activation(config, "hidden_act", "silu")?, true);
     spec.mlp = vec![mlp; shape.layers];

@@ -1,5 +1,7 @@
 """Llama: grouped-query and multi-query attention, biases, tied embeddings, shards, every rotary scaling."""
 
+import json
+
 import torch
 from checkpoints import Case, older_keys
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -16,10 +18,37 @@ LLAMA = dict(
     bos_token_id=1,
     eos_token_id=2,
 )
+SMALL = dict(vocab_size=64, hidden_size=24, intermediate_size=40, num_attention_heads=3, num_key_value_heads=1)
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "beta_fast": 4.0,
+    "beta_slow": 0.5,
+}
 
 
 def llama(**options):
     return lambda: LlamaForCausalLM(LlamaConfig(**LLAMA | options))
+
+
+def half(build):
+    return lambda: build().to(torch.bfloat16)
+
+
+def sliced(folder):
+    """Says that matrices were trained in slices, which changes nothing."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pretraining_tp": 2}, indent=2) + "\n")
 
 
 CASES = {
@@ -40,26 +69,43 @@ CASES = {
         seed=1,
     ),
     "llama3-rope": Case(
-        llama(
-            head_dim=16,
-            rope_parameters={
-                "rope_type": "llama3",
-                "rope_theta": 10000.0,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 16,
-            },
-        ),
+        llama(head_dim=16, rope_parameters=LLAMA3),
         length=16,
         seed=2,
         rewrite=older_keys,
     ),
+    "llama3-rope-5": Case(llama(head_dim=16, rope_parameters=LLAMA3), stored=False),
     "llama-linear": Case(
-        lambda: llama(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0})().to(
-            torch.bfloat16
-        ),
+        half(llama(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0})),
         length=13,
         seed=3,
     ),
+    # The prompt is longer than the context before it is stretched.
+    "llama-dynamic": Case(
+        half(
+            llama(
+                **SMALL,
+                max_position_embeddings=9,
+                rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
+            )
+        ),
+        length=15,
+    ),
+    "llama-dynamic-short": Case(
+        llama(
+            max_position_embeddings=32,
+            rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
+        ),
+        rewrite=older_keys,
+        stored=False,
+    ),
+    "llama-yarn": Case(llama(**SMALL, rope_parameters=YARN), rewrite=older_keys, stored=False),
+    "llama-yarn-given": Case(
+        llama(rope_parameters=YARN | {"truncate": False, "attention_factor": 1.3}), stored=False
+    ),
+    "llama-yarn-scales": Case(
+        llama(head_dim=16, rope_parameters=YARN | {"mscale": 1.5, "mscale_all_dim": 0.7}), stored=False
+    ),
+    "llama-biased": Case(llama(attention_bias=True, tie_word_embeddings=True), stored=False),
+    "llama-biased-mlp": Case(llama(mlp_bias=True), rewrite=sliced, stored=False),
 }
