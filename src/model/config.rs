@@ -57,6 +57,17 @@ impl Config {
         Self { values, origin: origin.into(), read: RefCell::default() }
     }
 
+    /// The same with what the object `defaults` says of keys that are absent; one that is null stays so.
+    pub fn with_defaults(&self, defaults: Value) -> Self {
+        let mut values = self.values.clone();
+        if let Value::Object(defaults) = defaults {
+            for (key, value) in defaults {
+                values.entry(key).or_insert(value);
+            }
+        }
+        Self::new(values, self.origin.clone())
+    }
+
     /// Its name in messages: a path.
     pub fn origin(&self) -> &str {
         &self.origin

@@ -7,13 +7,14 @@ back from the saved folder, so it is the reference of what is on disk: float32, 
 import dataclasses
 import importlib
 import json
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM
 
@@ -58,6 +59,25 @@ def older_keys(folder):
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+def stacked_experts(folder):
+    """Stacks the experts of each layer, which are one by one, as transformers has them in memory."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    stacks = {}
+    for name in sorted(tensors):
+        if found := re.fullmatch(r"(.*)\.(?:mlp|block_sparse_moe)\.experts\.\d\.(\w+)\.weight", name):
+            layer, place = found.groups()
+            stacks.setdefault(layer, {}).setdefault(place, []).append(tensors.pop(name))
+        elif "block_sparse_moe" in name:
+            tensors[name.replace("block_sparse_moe", "mlp")] = tensors.pop(name)
+    for layer, places in stacks.items():
+        names = ["w1", "w3", "w2"] if "w1" in places else ["gate_proj", "up_proj", "down_proj"]
+        gate, up, down = (torch.stack(places[name]) for name in names)
+        experts = f"{layer}.mlp.experts"
+        tensors |= {f"{experts}.gate_up_proj": torch.cat([gate, up], 1), f"{experts}.down_proj": down}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
 @torch.no_grad()
 def randomise(model, seed, spread=0.28):
     """Draws every parameter: gains around one, biases around zero, matrices wide enough for peaked attention."""
@@ -69,7 +89,9 @@ def randomise(model, seed, spread=0.28):
         elif name.endswith("bias"):
             parameter.copy_(0.3 * noise)
         else:
-            parameter.copy_(1.0 + 0.3 * noise)
+            # Queries and keys that are normalised are as long as their gains make them.
+            centre = 1.7 if "q_norm" in name or "k_norm" in name else 1.0
+            parameter.copy_(centre + 0.3 * noise)
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ pub struct Names {
     pub positions: &'static str,
     /// What comes before a layer's number.
     pub layers: &'static str,
-    /// What comes after it, for each place that the family has. Places that share a tensor name it more than once.
+    /// What comes after it, for each place that the family has. Places that share a tensor name it more than once. Those of
+    /// experts are named for expert 0, with `#` for its number.
     pub places: &'static [(LayerSlot, &'static str)],
     /// The last normalisation.
     pub last_norm: &'static str,
@@ -54,7 +55,12 @@ impl Names {
                 Slot::Unembedding(Part::Weight) if !tied => (self.unembedding.to_string(), Part::Weight),
                 Slot::Layer(_, place, Part::Bias) if !biased(place) => return None,
                 Slot::Layer(layer, place, part) => {
+                    let (place, expert) = match place {
+                        LayerSlot::Expert(expert, place) => (LayerSlot::Expert(0, place), expert),
+                        place => (place, 0),
+                    };
                     let (_, name) = self.places.iter().find(|(known, _)| *known == place)?;
+                    let name = name.replace('#', &expert.to_string());
                     (format!("{}.{layer}.{name}", &self.layers[skipped..]), part)
                 }
                 _ => return None,
@@ -180,10 +186,15 @@ pub fn llama_like(config: &Config, defaults: rotary::Defaults) -> Result<Spec> {
     Ok(spec)
 }
 
+/// `sliding_window`, where it is there.
+pub fn window(config: &Config) -> Result<Option<usize>> {
+    Ok(config.optional_count("sliding_window")?.filter(|&window| window > 0))
+}
+
 /// How many keys a query of each layer sees: `sliding_window` where `layer_types` says so, or, in configurations without
 /// that list, where `slides` does.
 pub fn windows(config: &Config, layers: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<Option<usize>>> {
-    let window = config.optional_count("sliding_window")?.filter(|&window| window > 0);
+    let window = window(config)?;
     let kinds = layer_kinds(config, layers)?;
     let of_layer = |layer: usize| match &kinds {
         Some(kinds) => kinds[layer] == "sliding_attention",
@@ -199,6 +210,25 @@ pub fn windows(config: &Config, layers: usize, slides: impl Fn(usize) -> bool) -
             (true, None) => Ok(None),
         })
         .collect()
+}
+
+/// The same in families that have windows only with `use_sliding_window`.
+pub fn windows_if_used(
+    config: &Config,
+    layers: usize,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>> {
+    let windows = windows(config, layers, slides)?;
+    if config.flag("use_sliding_window", false)? {
+        return Ok(windows);
+    }
+    if layer_kinds(config, layers)?.is_some_and(|kinds| kinds[..layers].contains(&"sliding_attention")) {
+        bail!(
+            "{}: key `layer_types` asks for windows, but `use_sliding_window` is not true",
+            config.origin()
+        );
+    }
+    Ok(vec![None; layers])
 }
 
 /// `layer_types`, where it is there.

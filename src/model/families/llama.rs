@@ -14,10 +14,11 @@ use crate::{
     model::{
         config::Config,
         slot::{LayerSlot, MlpSlot, Plan},
+        spec::Spec,
     },
 };
 
-/// The names that most families after it have taken over.
+/// The names that most families after it have taken over, with those of what they added.
 pub(super) const NAMES: Names = Names {
     embedding: "model.embed_tokens",
     positions: "",
@@ -27,11 +28,17 @@ pub(super) const NAMES: Names = Names {
         (LayerSlot::Query, "self_attn.q_proj"),
         (LayerSlot::Key, "self_attn.k_proj"),
         (LayerSlot::Value, "self_attn.v_proj"),
+        (LayerSlot::QueryNorm, "self_attn.q_norm"),
+        (LayerSlot::KeyNorm, "self_attn.k_norm"),
         (LayerSlot::Output, "self_attn.o_proj"),
         (LayerSlot::MlpNorm, "post_attention_layernorm"),
         (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_proj"),
         (LayerSlot::Mlp(MlpSlot::Up), "mlp.up_proj"),
         (LayerSlot::Mlp(MlpSlot::Down), "mlp.down_proj"),
+        (LayerSlot::Router, "mlp.gate"),
+        (LayerSlot::Expert(0, MlpSlot::Gate), "mlp.experts.#.gate_proj"),
+        (LayerSlot::Expert(0, MlpSlot::Up), "mlp.experts.#.up_proj"),
+        (LayerSlot::Expert(0, MlpSlot::Down), "mlp.experts.#.down_proj"),
     ],
     last_norm: "model.norm",
     unembedding: "lm_head",
@@ -40,9 +47,14 @@ pub(super) const NAMES: Names = Names {
 /// Reads `config.json`.
 pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let spec = common::llama_like(config, rotary::Defaults::default())?;
+    named(config, weights, spec, false)
+}
+
+/// A decoder with Llama's names and its keys for biases and a tied unembedding, which is as `tied` says unless told otherwise.
+pub(super) fn named(config: &Config, weights: &Weights, spec: Spec, tied: bool) -> Result<Plan> {
     let attention = config.flag("attention_bias", false)?;
     let mlp = config.flag("mlp_bias", false)?;
-    let tied = config.flag("tie_word_embeddings", false)?;
+    let tied = config.flag("tie_word_embeddings", tied)?;
     config.finish()?;
     let biased = move |place| match place {
         LayerSlot::Mlp(_) => mlp,

@@ -6,6 +6,7 @@
 mod attn_only;
 mod bloom;
 pub mod common;
+mod experts;
 mod falcon;
 mod fused;
 mod gguf;
@@ -15,6 +16,8 @@ mod gpt_neo;
 mod gpt_neox;
 mod gptj;
 mod llama;
+mod mistral;
+mod mixtral;
 mod mpt;
 mod nanogpt;
 mod opt;
@@ -55,6 +58,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
     Family { name: "gptj", hub: gptj::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
+    Family { name: "mistral", hub: mistral::plan, gguf: None },
+    Family { name: "mixtral", hub: mixtral::plan, gguf: None },
     Family { name: "mpt", hub: mpt::plan, gguf: None },
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },

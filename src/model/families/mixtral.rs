@@ -1,0 +1,61 @@
+//! Mixtral: Mistral with experts in place of the MLP.
+//!
+//! Quirks: `num_experts_per_tok` of `num_local_experts` work on a token, and their shares sum to one. Files name an expert's
+//! projections `w1` (gate), `w3` (way in) and `w2` (way out); those of transformers 5 may stack them. There is no window unless
+//! `sliding_window` says so.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{
+    common::{self, Names},
+    experts, llama, rotary,
+};
+use crate::{
+    checkpoint::weights::Weights,
+    model::{
+        config::Config,
+        slot::{LayerSlot, MlpSlot, Plan},
+    },
+};
+
+const NAMES: Names = Names {
+    places: &[
+        (LayerSlot::AttentionNorm, "input_layernorm"),
+        (LayerSlot::Query, "self_attn.q_proj"),
+        (LayerSlot::Key, "self_attn.k_proj"),
+        (LayerSlot::Value, "self_attn.v_proj"),
+        (LayerSlot::Output, "self_attn.o_proj"),
+        (LayerSlot::MlpNorm, "post_attention_layernorm"),
+        (LayerSlot::Router, "block_sparse_moe.gate"),
+        (LayerSlot::Expert(0, MlpSlot::Gate), "block_sparse_moe.experts.#.w1"),
+        (LayerSlot::Expert(0, MlpSlot::Up), "block_sparse_moe.experts.#.w3"),
+        (LayerSlot::Expert(0, MlpSlot::Down), "block_sparse_moe.experts.#.w2"),
+    ],
+    ..llama::NAMES
+};
+
+/// Reads `config.json`.
+pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131_072,
+        "rms_norm_eps": 1e-5,
+    }));
+    let defaults = rotary::Defaults { theta: 1e6, ..rotary::Defaults::default() };
+    let mut spec = common::llama_like(&config, defaults)?;
+    spec.attention.windows = vec![common::window(&config)?; spec.layers];
+    let experts = experts::read(&config, true)?;
+    spec.mlp.iter_mut().for_each(|mlp| mlp.experts = Some(experts));
+    let inner = config.count("intermediate_size")?;
+    let tied = config.flag("tie_word_embeddings", false)?;
+    config.finish()?;
+    let stacked = experts::stacked(weights);
+    let named = if stacked { &llama::NAMES } else { &NAMES }.sources(weights, |_| false, tied);
+    let mut plan = Plan::new(spec, move |slot| {
+        let source = named(slot)?;
+        Some(if stacked { experts::in_stack(slot, source, inner) } else { source })
+    });
+    plan.unused = common::TIED;
+    Ok(plan)
+}
