@@ -22,6 +22,7 @@ mod mpt;
 mod nanogpt;
 mod opt;
 mod phi;
+mod qwen;
 pub mod rotary;
 mod stablelm;
 mod starcoder2;
@@ -64,6 +65,9 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },
     Family { name: "phi", hub: phi::plan, gguf: None },
+    Family { name: "qwen2", hub: qwen::qwen2, gguf: None },
+    Family { name: "qwen3", hub: qwen::qwen3, gguf: None },
+    Family { name: "qwen3_moe", hub: qwen::qwen3_moe, gguf: None },
     Family { name: "stablelm", hub: stablelm::plan, gguf: None },
     Family { name: "starcoder2", hub: starcoder2::plan, gguf: None },
 ];

@@ -1,0 +1,91 @@
+//! Qwen 2 and 2.5, Qwen 3, and Qwen 3 with experts: decoders of Llama's kind.
+//!
+//! Quirks: Qwen 2 has biases in queries, keys and values and none in the output. Qwen 3 has none unless `attention_bias` says
+//! so, and normalises the queries and keys of each head before they are rotated; its heads have 128 numbers unless said
+//! otherwise. Windows are there only with `use_sliding_window`: where `layer_types` says so, or from layer
+//! `max_window_layers` on. With experts, a window is in every layer; layers in `mlp_only_layers` and those whose number,
+//! counted from 1, `decoder_sparse_step` does not divide have an MLP; and the shares of the experts that work on a token
+//! sum to one only with `norm_topk_prob`.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{common, experts, llama, rotary};
+use crate::{
+    checkpoint::weights::Weights,
+    model::{
+        config::Config,
+        slot::{LayerSlot, Plan},
+        spec::{Mlp, NormKind, NormOver, QueryKeyNorm, Spec},
+    },
+};
+
+/// Reads `config.json` of Qwen 2.
+pub fn qwen2(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({ "num_key_value_heads": 32 }));
+    let (config, mut spec) = read(&config)?;
+    spec.attention.windows = windows(&config, spec.layers)?;
+    let biased = |place| common::is_attention(place) && place != LayerSlot::Output;
+    let tied = config.flag("tie_word_embeddings", false)?;
+    config.finish()?;
+    let mut plan = Plan::new(spec, llama::NAMES.sources(weights, biased, tied));
+    plan.unused = common::TIED;
+    Ok(plan)
+}
+
+/// Reads `config.json` of Qwen 3.
+pub fn qwen3(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({ "num_key_value_heads": 32, "head_dim": 128 }));
+    let (config, mut spec) = read(&config)?;
+    spec.attention.windows = windows(&config, spec.layers)?;
+    spec.attention.query_key_norm = HEAD_NORM;
+    llama::named(&config, weights, spec, false)
+}
+
+/// Reads `config.json` of Qwen 3 with experts.
+pub fn qwen3_moe(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({ "num_key_value_heads": 4, "decoder_sparse_step": 1 }));
+    let (config, mut spec) = read(&config)?;
+    let used = config.flag("use_sliding_window", false)?;
+    spec.attention.windows = vec![common::window(&config)?.filter(|_| used); spec.layers];
+    // What it would say is of no account with experts.
+    config.get("max_window_layers");
+    spec.attention.query_key_norm = HEAD_NORM;
+    let experts = experts::read(&config, config.flag("norm_topk_prob", false)?)?;
+    let inner = config.count("moe_intermediate_size")?;
+    let (step, dense) = (config.count("decoder_sparse_step")?, mlp_only(&config)?);
+    for (layer, mlp) in spec.mlp.iter_mut().enumerate() {
+        if (layer + 1) % step == 0 && !dense.contains(&layer) {
+            *mlp = Mlp { inner, experts: Some(experts), ..*mlp };
+        }
+    }
+    let mut plan = llama::named(&config, weights, spec, false)?;
+    if experts::stacked(weights) {
+        let named = plan.source;
+        plan.source = Box::new(move |slot| Some(experts::in_stack(slot, named(slot)?, inner)));
+    }
+    Ok(plan)
+}
+
+/// Each head by itself, all with the same gains.
+const HEAD_NORM: Option<QueryKeyNorm> = Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
+
+/// The configuration with what all of them take for granted, and what it says in all of them.
+fn read(config: &Config) -> Result<(Config, Spec)> {
+    let config = config.with_defaults(json!({ "max_position_embeddings": 32_768, "sliding_window": 4096 }));
+    let spec = common::llama_like(&config, rotary::Defaults::default())?;
+    Ok((config, spec))
+}
+
+fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
+    let without = config.optional_count("max_window_layers")?.unwrap_or(28);
+    common::windows_if_used(config, layers, |layer| layer >= without)
+}
+
+/// `mlp_only_layers`.
+fn mlp_only(config: &Config) -> Result<Vec<usize>> {
+    let Some(value) = config.get("mlp_only_layers") else { return Ok(Vec::new()) };
+    let layer = |value: &Value| value.as_u64().map(|layer| layer as usize);
+    let layers = value.as_array().and_then(|layers| layers.iter().map(layer).collect());
+    layers.with_context(|| format!("{}: key `mlp_only_layers` is no list of layers", config.origin()))
+}
