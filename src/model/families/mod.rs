@@ -21,6 +21,7 @@ mod mixtral;
 mod mpt;
 mod nanogpt;
 mod opt;
+mod phi3;
 mod phi;
 mod qwen;
 pub mod rotary;
@@ -65,6 +66,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },
     Family { name: "phi", hub: phi::plan, gguf: None },
+    Family { name: "phi3", hub: phi3::plan, gguf: None },
     Family { name: "qwen2", hub: qwen::qwen2, gguf: None },
     Family { name: "qwen3", hub: qwen::qwen3, gguf: None },
     Family { name: "qwen3_moe", hub: qwen::qwen3_moe, gguf: None },
