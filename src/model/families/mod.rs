@@ -15,6 +15,7 @@ mod gpt_bigcode;
 mod gpt_neo;
 mod gpt_neox;
 mod gptj;
+mod granite;
 mod llama;
 mod mistral;
 mod mixtral;
@@ -25,6 +26,7 @@ mod phi3;
 mod phi;
 mod qwen;
 pub mod rotary;
+mod smollm3;
 mod stablelm;
 mod starcoder2;
 
@@ -59,6 +61,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
     Family { name: "gptj", hub: gptj::plan, gguf: None },
+    Family { name: "granite", hub: granite::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
     Family { name: "mistral", hub: mistral::plan, gguf: None },
     Family { name: "mixtral", hub: mixtral::plan, gguf: None },
@@ -70,6 +73,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "qwen2", hub: qwen::qwen2, gguf: None },
     Family { name: "qwen3", hub: qwen::qwen3, gguf: None },
     Family { name: "qwen3_moe", hub: qwen::qwen3_moe, gguf: None },
+    Family { name: "smollm3", hub: smollm3::plan, gguf: None },
     Family { name: "stablelm", hub: stablelm::plan, gguf: None },
     Family { name: "starcoder2", hub: starcoder2::plan, gguf: None },
 ];
