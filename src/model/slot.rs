@@ -172,6 +172,16 @@ impl Source {
         Self { entry: Some(entry), ..self }
     }
 
+    /// The same, as parameters are named that belong to no module of their own: `sinks` for `sinks.weight`, `down_proj_bias` for
+    /// `down_proj.bias`.
+    pub fn bare(self) -> Self {
+        let tensor = match self.tensor.strip_suffix(".bias") {
+            Some(name) => format!("{name}_bias"),
+            None => self.tensor.trim_end_matches(".weight").to_owned(),
+        };
+        Self { tensor, ..self }
+    }
+
     /// The same, stored head by head.
     pub fn by_head(self) -> Self {
         Self { by_head: true, ..self }

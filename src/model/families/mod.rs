@@ -14,6 +14,7 @@ mod gpt2;
 mod gpt_bigcode;
 mod gpt_neo;
 mod gpt_neox;
+mod gpt_oss;
 mod gptj;
 mod granite;
 mod llama;
@@ -60,6 +61,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_bigcode", hub: gpt_bigcode::plan, gguf: None },
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
     Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
+    Family { name: "gpt_oss", hub: gpt_oss::plan, gguf: None },
     Family { name: "gptj", hub: gptj::plan, gguf: None },
     Family { name: "granite", hub: granite::plan, gguf: None },
     Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
