@@ -1,7 +1,8 @@
-//! GPT-J: LayerNorm, rotary positions on a part of each head, attention and MLP side by side.
+//! GPT-J and CodeGen: LayerNorm, rotary positions on a part of each head, attention and MLP side by side.
 //!
 //! Quirks: neighbours are rotated together, the first `rotary_dim` numbers of each head; attention and MLP share one
-//! normalisation; no biases in attention, but one in the unembedding.
+//! normalisation; no biases in attention, but one in the unembedding. CodeGen's queries, values and keys, in this order,
+//! share a tensor in four pieces, as it was trained on four devices.
 
 use anyhow::{Result, bail};
 
@@ -11,7 +12,7 @@ use crate::{
     model::{
         config::Config,
         rotary::{Pairing, Rotary},
-        slot::{LayerSlot, MlpSlot, Part, Plan, Slot, Source},
+        slot::{LayerSlot, MlpSlot, Part, Plan, Share, Slot, Source},
         spec::{Mlp, Positions, Spec},
     },
 };
@@ -34,7 +35,31 @@ const NAMES: Names = Names {
     unembedding: "lm_head",
 };
 
-/// Reads `config.json`.
+/// Pieces of CodeGen's shared tensor.
+const PIECES: usize = 4;
+
+/// Reads `config.json` of CodeGen.
+pub fn codegen(config: &Config, weights: &Weights) -> Result<Plan> {
+    let Plan { spec, source, unused } = plan(config, weights)?;
+    if spec.heads % PIECES != 0 {
+        bail!("{}: {} heads do not lie in {PIECES} equal pieces", config.origin(), spec.heads);
+    }
+    let (block, total) = (spec.width / PIECES, 3 * spec.width);
+    let third = move |third: usize| Share { start: third * block, block, stride: 3 * block, total };
+    let shared = move |slot| {
+        let Slot::Layer(_, place, part) = slot else { return source(slot) };
+        let third = match place {
+            LayerSlot::Query => third(0),
+            LayerSlot::Value => third(1),
+            LayerSlot::Key => third(2),
+            _ => return source(slot),
+        };
+        Some(common::beside(&source(slot)?, "qkv_proj", part).shared(third))
+    };
+    Ok(Plan { spec, source: Box::new(shared), unused })
+}
+
+/// Reads `config.json` of GPT-J.
 pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let shape = common::gpt2_shape(config, "n_positions", 2048)?;
     let mut spec = Spec::plain(shape);

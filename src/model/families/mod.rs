@@ -56,6 +56,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
     Family { name: "bloom", hub: bloom::plan, gguf: None },
+    Family { name: "codegen", hub: gptj::codegen, gguf: None },
     Family { name: "falcon", hub: falcon::plan, gguf: None },
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
     Family { name: "gpt_bigcode", hub: gpt_bigcode::plan, gguf: None },
