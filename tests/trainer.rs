@@ -103,6 +103,16 @@ fn weights_that_deepspeed_did_not_divide_open() {
 }
 
 #[test]
+fn weights_that_are_divided_among_ranks_are_told_from_several_models() {
+    let ranks = ["config.json=config.json", "mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"];
+    let error = open(folder(&ranks).path()).err().unwrap();
+    assert!(
+        error.contains("mp_rank_00_model_states.pt is part of a checkpoint of tensor parallelism"),
+        "{error}"
+    );
+}
+
+#[test]
 fn parts_of_weights_say_how_they_are_joined() {
     for (file, expected) in [
         ("global_step500/zero_pp_rank_0_mp_rank_00_model_states.pt", "`python zero_to_fp32.py . OUT`"),

@@ -55,7 +55,8 @@ impl Adapter {
             (path, path.join(among(&names.iter().map(String::as_str).collect())?))
         } else {
             path.file_name().and_then(|name| name.to_str()).filter(|name| WEIGHTS.contains(name))?;
-            (path.parent()?, path.to_path_buf())
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            (parent.unwrap_or(Path::new(".")), path.to_path_buf())
         };
         if !folder.join(CONFIG).is_file() {
             return None;

@@ -173,6 +173,9 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
             described(folder, folder, weights)
         }
         Found::One(name) => open_file(&folder.join(name), folder),
+        Found::Several(names) if trainer::part(&folder.join(names[0])).is_some() => {
+            open_file(&folder.join(names[0]), folder)
+        }
         Found::Several(names) => bail!(
             "{} holds {} weight files and no index: name one, such as `--file {}`",
             folder.display(),

@@ -52,7 +52,12 @@ pub fn part(file: &Path) -> Option<String> {
     let of_fsdp =
         folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pytorch_model_fsdp"));
     let folder = folder.display();
+    let of_several = || file.with_file_name("mp_rank_01_model_states.pt").is_file();
     match name {
+        _ if name.starts_with("mp_rank_") && of_several() => Some(
+            "part of a checkpoint of tensor parallelism: join it as the program says that trained it, and open that"
+                .to_owned(),
+        ),
         _ if !name.ends_with(".distcp") => None,
         _ if of_fsdp => Some(format!(
             "part of a checkpoint of FSDP: join it with `accelerate merge-weights {folder} OUT`, and open OUT"
