@@ -33,7 +33,7 @@ from vocabularies import WORDS, finish, train_bpe
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 FILE_TEXTS = [*TEXTS, "ends in lines \n\n  ", "special</s>s <s> inside", "an <image>added one"]
-RANK_TEXTS = [*TEXTS, "ends in lines \n\n  ", "a<|endoftext|>b", "<|im_start|> <|eot_id|>", "<|extra_204|>"]
+RANK_TEXTS = [*TEXTS, "ends in a line\n  ", "a<|endoftext|>b", "<|im_start|> <|eot_id|>", "<|extra_204|>"]
 PIECE_TEXTS = [
     *TEXTS,
     "user<sep> defined<sep><sep>s",
