@@ -70,6 +70,9 @@ pub struct Common {
     /// Model that MODEL, a LoRA adapter, is merged into: anything that MODEL itself may be
     #[arg(long, global = true, value_name = "MODEL")]
     pub base: Option<String>,
+    /// Folder or tokenizer.json to take the tokenizer from, where the model has none or another is wanted
+    #[arg(long, global = true, value_name = "PATH")]
+    pub tokenizer: Option<String>,
     /// Ask the hub for a newer commit of a model that is in the cache
     #[arg(long, global = true)]
     pub update: bool,
@@ -85,6 +88,7 @@ impl Common {
             model: model.map(str::to_owned),
             file: self.file.clone(),
             base: self.base.clone(),
+            tokenizer: self.tokenizer.clone(),
             update: self.update,
             device: self.device,
             dtype: self.dtype,

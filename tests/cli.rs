@@ -314,3 +314,28 @@ fn a_ranking_with_rounded_weights_says_how_far_scores_moved() {
     assert!(moved > 0.0 && moved < 0.05, "{moved}");
     assert!(plain.get("rounding").is_none());
 }
+
+#[test]
+fn a_tokenizer_may_come_from_elsewhere() {
+    let fixture = |name: &str| format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    // The ids of the fixture's tokenizer fit in the shipped model's vocabulary.
+    let show = |tokenizer: &str| {
+        stdout(&[
+            "show",
+            "--prompt",
+            "Doctor",
+            "--head",
+            "1.0",
+            "--tokenizer",
+            tokenizer,
+            "-q",
+            "--format",
+            "csv",
+        ])
+    };
+    let own = stdout(&["show", "--prompt", "Doctor", "--head", "1.0", "-q", "--format", "csv"]);
+    assert_ne!(show(&fixture("gpt2")), own);
+    assert_eq!(show(&fixture("gpt2")), show(&fixture("gpt2/tokenizer.json")));
+    let line = complaint(&["rank", "--tokenizer", &fixture("pickle"), "-q"]);
+    assert!(line.contains("--tokenizer ") && line.contains("has no tokenizer"), "{line}");
+}

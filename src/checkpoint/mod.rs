@@ -61,6 +61,8 @@ pub struct Wanted<'a> {
     pub file: Option<&'a str>,
     /// The model that an adapter is merged into.
     pub base: Option<&'a str>,
+    /// The folder or the `tokenizer.json` to take the tokenizer from, in place of the checkpoint's own.
+    pub tokenizer: Option<&'a str>,
     /// Ask the hub for a newer commit of a model that is in the cache.
     pub update: bool,
     /// Bytes that are free where the weights go, as far as is known.
@@ -79,6 +81,18 @@ impl Wanted<'_> {
 impl Checkpoint {
     /// Opens what is wanted while `watcher` follows.
     pub fn open(wanted: &Wanted<'_>, watcher: &dyn Watcher) -> Result<Self> {
+        let checkpoint = Self::open_with_its_own(wanted, watcher)?;
+        let Some(path) = wanted.tokenizer else { return Ok(checkpoint) };
+        let tokenizer = match Path::new(path) {
+            folder if folder.is_dir() => Tokenizer::from_folder(folder),
+            file => Tokenizer::from_file(file),
+        };
+        let tokenizer = tokenizer.with_context(|| format!("--tokenizer {path}"))?;
+        Ok(Self { tokenizer: Ok(tokenizer), ..checkpoint })
+    }
+
+    /// The same with the tokenizer that lies beside it.
+    fn open_with_its_own(wanted: &Wanted<'_>, watcher: &dyn Watcher) -> Result<Self> {
         let Some(model) = wanted.model else { return embedded::open(embedded::DEFAULT) };
         let path = Path::new(model);
         if path.is_dir() {

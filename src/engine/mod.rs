@@ -256,7 +256,11 @@ impl Worker {
         };
         let result = guarded(|| match request {
             Request::Open { model } => {
-                let request = OpenRequest { model, ..beside(open) };
+                // What an adapter is merged into, and whose tokenizer, are those of the run, not of another model.
+                let request = match self.training.has(model.as_deref()) {
+                    true => OpenRequest { model, ..beside(open) },
+                    false => OpenRequest { model, base: None, tokenizer: None, ..beside(open) },
+                };
                 let watcher = Reopening { session, cancelled: &elsewhere };
                 let model = Arc::new(Model::open(&request, &watcher)?);
                 self.ranking = None;

@@ -31,6 +31,8 @@ pub struct OpenRequest {
     pub file: Option<String>,
     /// `--base`: the model that an adapter is merged into.
     pub base: Option<String>,
+    /// `--tokenizer`: where to take the tokenizer from.
+    pub tokenizer: Option<String>,
     /// `--update`: ask the hub for a newer commit of a model that is in the cache.
     pub update: bool,
     /// `--device`.
@@ -72,6 +74,7 @@ impl Model {
             model: request.model.as_deref(),
             file: request.file.as_deref(),
             base: request.base.as_deref(),
+            tokenizer: request.tokenizer.as_deref(),
             update: request.update,
             memory: placement.free_memory(),
         };

@@ -191,6 +191,12 @@ impl Training {
         self.run.as_ref()?.snapshots.iter().find(|snapshot| snapshot.step == step)
     }
 
+    /// Whether a model is a snapshot of the run.
+    pub fn has(&self, model: Option<&str>) -> bool {
+        let mut snapshots = self.run.iter().flat_map(|run| &run.snapshots);
+        model.is_some_and(|model| snapshots.any(|snapshot| snapshot.model == model))
+    }
+
     /// The step of the open snapshot.
     pub fn open_step(&self) -> Option<u64> {
         Some(self.run.as_ref()?.snapshots.get(self.open?)?.step)
