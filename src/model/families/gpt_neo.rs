@@ -69,7 +69,11 @@ fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
     };
     let kinds = kinds(config, layers)?;
     if kinds.len() != layers {
-        bail!("{}: keys of attention describe {} layers of {layers}", config.origin(), kinds.len());
+        bail!(
+            "{}: key `attention_types` describes {} layers, but `num_layers` is {layers}",
+            config.origin(),
+            kinds.len()
+        );
     }
     kinds
         .into_iter()

@@ -59,7 +59,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
         bail!("{}: key `norm_type` = `{}` is not handled", config.origin(), norm.escape_debug());
     }
     read_attention(config, &mut spec)?;
-    let inner = config.optional_count("expansion_ratio")?.unwrap_or(4) * width;
+    let inner = config.optional_count("expansion_ratio")?.unwrap_or(4).saturating_mul(width);
     spec.mlp = vec![Mlp::dense(inner, Activation::Gelu, false); shape.layers];
     let biases = !config.flag("no_bias", true)?;
     let tied = config.flag("tie_word_embeddings", true)?;
