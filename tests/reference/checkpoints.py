@@ -4,6 +4,7 @@ Every parameter is random (gains and biases too), with scales that keep attentio
 back from the saved folder, so it is the reference of what is on disk: float32, eager attention, on the CPU.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -50,13 +51,31 @@ def cases():
     return found
 
 
-def older_keys(folder):
-    """Rewrites the config as releases before 5 wrote it: `rope_theta` and `rope_scaling` in place of `rope_parameters`."""
+@contextlib.contextmanager
+def config_of(folder):
+    """The keys of a checkpoint's config.json, which is written anew with what is done to them."""
     file = folder / "config.json"
     config = json.loads(file.read_text())
-    rope = config.pop("rope_parameters")
-    config |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope, "torch_dtype": config.pop("dtype")}
+    yield config
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def older_keys(folder):
+    """Rewrites the config as releases before 5 wrote it: `rope_theta` and `rope_scaling` in place of `rope_parameters`."""
+    with config_of(folder) as config:
+        rope = config.pop("rope_parameters")
+        config |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope, "torch_dtype": config.pop("dtype")}
+
+
+def without(*keys):
+    """Leaves keys to what they are by default."""
+
+    def rewrite(folder):
+        with config_of(folder) as config:
+            for key in keys:
+                del config[key]
+
+    return rewrite
 
 
 def stacked_experts(folder):

@@ -1,9 +1,7 @@
 """gpt-oss: sinks, windows in every other layer, YaRN, biased experts whose gates and ways in take turns, also as MXFP4."""
 
-import json
-
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, config_of, older_keys, without
 from safetensors.torch import load_file, save_file
 from transformers import GptOssConfig, GptOssForCausalLM
 
@@ -49,9 +47,8 @@ def mxfp4(folder):
         tensors[f"{name}_blocks"] = (codes[..., ::2] + 16 * codes[..., 1::2]).to(torch.uint8)
         tensors[f"{name}_scales"] = (power + 127).to(torch.uint8)
     save_file(tensors, file, metadata={"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "mxfp4", "dequantize": True}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    with config_of(folder) as config:
+        config["quantization_config"] = {"quant_method": "mxfp4", "dequantize": True}
 
 
 CASES = {
@@ -70,5 +67,12 @@ CASES = {
     "gpt_oss-mxfp4": Case(
         gpt_oss(hidden_size=64, intermediate_size=32, num_local_experts=3), rewrite=mxfp4, stored=False
     ),
-    "gpt_oss-unbiased": Case(gpt_oss(attention_bias=False, rope_parameters=None), stored=False),
+    "gpt_oss-unbiased": Case(gpt_oss(attention_bias=False), stored=False),
+    "gpt_oss-default": Case(
+        gpt_oss(rope_parameters=None, swiglu_limit=7.0, num_attention_heads=8, num_key_value_heads=8, head_dim=64),
+        rewrite=without(
+            "head_dim", "layer_types", "num_key_value_heads", "rms_norm_eps", "rope_parameters", "swiglu_limit"
+        ),
+        stored=False,
+    ),
 }

@@ -1,7 +1,7 @@
 """Granite: factors on the embedding, the scores, what blocks write and the logits."""
 
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, older_keys, without
 from transformers import GraniteConfig, GraniteForCausalLM
 
 GRANITE = dict(
@@ -26,6 +26,11 @@ def granite(**options):
 
 CASES = {
     "granite": Case(lambda: granite()().to(torch.bfloat16), rewrite=older_keys),
+    "granite-default": Case(
+        granite(embedding_multiplier=1.0, attention_multiplier=1.0, residual_multiplier=1.0, logits_scaling=1.0),
+        rewrite=without("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier"),
+        stored=False,
+    ),
     "granite-biased": Case(
         granite(
             attention_bias=True, mlp_bias=True, tie_word_embeddings=False, residual_multiplier=1.0, logits_scaling=0.5

@@ -1,9 +1,7 @@
 """Llama: grouped-query and multi-query attention, biases, tied embeddings, shards, every rotary scaling."""
 
-import json
-
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, config_of, older_keys
 from transformers import LlamaConfig, LlamaForCausalLM
 
 LLAMA = dict(
@@ -47,8 +45,8 @@ def half(build):
 
 def sliced(folder):
     """Says that matrices were trained in slices, which changes nothing."""
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"pretraining_tp": 2}, indent=2) + "\n")
+    with config_of(folder) as config:
+        config["pretraining_tp"] = 2
 
 
 CASES = {

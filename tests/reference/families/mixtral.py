@@ -1,7 +1,7 @@
 """Mixtral: experts one by one and in stacks, with and without a window."""
 
 import torch
-from checkpoints import Case, older_keys, stacked_experts
+from checkpoints import Case, older_keys, stacked_experts, without
 from transformers import MixtralConfig, MixtralForCausalLM
 
 MIXTRAL = dict(
@@ -29,6 +29,8 @@ CASES = {
         stored=False,
     ),
     "mixtral-of-one": Case(
-        mixtral(num_experts_per_tok=1, head_dim=10, tie_word_embeddings=True), stored=False
+        mixtral(num_experts_per_tok=1, head_dim=10, tie_word_embeddings=True),
+        rewrite=without("rms_norm_eps", "rope_parameters"),
+        stored=False,
     ),
 }

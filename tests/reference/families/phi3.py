@@ -1,7 +1,7 @@
 """Phi-3: shared tensors, rotations of a part of each head, LongRoPE on both sides of its limit, windows."""
 
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, config_of, older_keys, without
 from transformers import Phi3Config, Phi3ForCausalLM
 
 PHI3 = dict(
@@ -35,9 +35,11 @@ def longrope(limit, size, **options):
 
 
 def older(folder):
+    """The keys of the first models for long texts."""
     older_keys(folder)
-    file = folder / "config.json"
-    file.write_text(file.read_text().replace('"rope_type": "longrope"', '"type": "su"'))
+    with config_of(folder) as config:
+        del config["rope_scaling"]["rope_type"]
+        config["rope_scaling"]["type"] = "su"
 
 
 CASES = {
@@ -50,6 +52,7 @@ CASES = {
         rewrite=older_keys,
         stored=False,
     ),
+    "phi3-default": Case(phi3(), rewrite=without("rms_norm_eps", "rope_parameters"), stored=False),
     "phi3-tied": Case(
         phi3(
             tie_word_embeddings=True,

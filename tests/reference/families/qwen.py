@@ -1,9 +1,7 @@
 """Qwen 2, Qwen 3 and Qwen 3 with experts: biases, norms of queries and keys, windows in some layers, experts in some."""
 
-import json
-
 import torch
-from checkpoints import Case, older_keys, stacked_experts
+from checkpoints import Case, config_of, older_keys, stacked_experts, without
 from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -45,12 +43,17 @@ def half(build):
 def older(folder):
     """The keys of releases before 5, without those that later ones added."""
     older_keys(folder)
-    file = folder / "config.json"
-    config = json.loads(file.read_text())
-    config.pop("layer_types", None)
-    if "num_local_experts" in config:
-        config |= {"num_experts": config.pop("num_local_experts"), "max_window_layers": 1}
-    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    with config_of(folder) as config:
+        config.pop("layer_types", None)
+        if "num_local_experts" in config:
+            config |= {"num_experts": config.pop("num_local_experts"), "max_window_layers": 1}
+
+
+def as_many_keys(folder):
+    """Null is another thing than no key, by which there are 32."""
+    older(folder)
+    with config_of(folder) as config:
+        config["num_key_value_heads"] = None
 
 
 CASES = {
@@ -67,6 +70,7 @@ CASES = {
     ),
     "qwen2-without-window": Case(
         qwen2(
+            num_key_value_heads=3,
             sliding_window=4,
             max_window_layers=0,
             rope_parameters={
@@ -76,11 +80,14 @@ CASES = {
                 "original_max_position_embeddings": 12,
             },
         ),
-        rewrite=older,
+        rewrite=as_many_keys,
         stored=False,
     ),
     "qwen3": Case(half(qwen3(**WINDOWS, max_window_layers=2))),
     "qwen3-biased": Case(qwen3(attention_bias=True, tie_word_embeddings=True), rewrite=older, stored=False),
+    "qwen3-default": Case(
+        qwen3(num_attention_heads=2, head_dim=128), rewrite=without("head_dim", "layer_types"), stored=False
+    ),
     "qwen3_moe": Case(half(qwen3_moe(num_hidden_layers=3, mlp_only_layers=[1]))),
     "qwen3_moe-renormalised": Case(
         qwen3_moe(

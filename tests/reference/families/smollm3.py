@@ -1,7 +1,7 @@
 """SmolLM3: layers without positions, by list and by interval, with and without windows."""
 
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, older_keys, without
 from transformers import SmolLM3Config, SmolLM3ForCausalLM
 
 SMOLLM3 = dict(
@@ -29,6 +29,11 @@ CASES = {
     ),
     "smollm3-interval": Case(
         smollm3(no_rope_layer_interval=2, num_hidden_layers=4, tie_word_embeddings=False, attention_bias=True),
+        stored=False,
+    ),
+    "smollm3-default": Case(
+        smollm3(num_hidden_layers=5),
+        rewrite=without("layer_types", "no_rope_layer_interval", "no_rope_layers", "rope_parameters", "tie_word_embeddings"),
         stored=False,
     ),
     "smollm3-kinds": Case(
