@@ -39,8 +39,8 @@ fn fault(folder: &Path) -> Option<String> {
         expected["ids"].to_vec1::<i64>().unwrap().iter().map(ToString::to_string).collect();
     let scratch = tempfile::tempdir().unwrap();
     let out = scratch.path().join("trace.safetensors");
-    // A checkpoint that is a file of its own, without config.json beside it.
-    let files = ["model.gguf", "ckpt.pt"].map(|file| folder.join(file));
+    // A checkpoint that is a file of its own, not a folder's usual one.
+    let files = ["model.gguf", "model_final.pth", "ckpt.pt"].map(|file| folder.join(file));
     let model = files.iter().find(|file| file.is_file()).map_or(folder, PathBuf::as_path);
     let output = Command::new(env!("CARGO_BIN_EXE_attnscope"))
         .arg("trace")

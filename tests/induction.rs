@@ -4,7 +4,7 @@
 
 use attnscope::{
     analysis::{
-        benchmark::{Benchmark, Bos, Kind, RankSettings},
+        benchmark::{Benchmark, Blocks, Bos, Kind, RankSettings},
         rank,
         score::{HeadScores, Score},
     },
@@ -173,5 +173,31 @@ fn a_random_model_scores_its_chance_level() {
         assert!((head.chance - uniform).abs() < 0.2 * uniform, "{head:?} for {uniform}");
         assert!((head.get(Score::Prefix) - 0.0307).abs() < 0.004, "{head:?}");
         assert!(head.get(Score::Entropy) > 0.98, "{head:?}");
+    }
+}
+
+#[test]
+fn scores_of_a_pattern_are_transformer_lens_s() {
+    // Written by `tests/reference/lens_scores.py`.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/lens-scores.safetensors");
+    let stored = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    let twice = Blocks { start: 1, length: 8, copies: 2 };
+    let cases = [
+        (Score::Induction, "twice", twice),
+        (Score::Duplicate, "twice", twice),
+        (Score::Previous, "twice", twice),
+        (Score::Prefix, "often", Blocks { start: 1, length: 5, copies: 4 }),
+        (Score::Tl, "bare", Blocks { start: 0, ..twice }),
+    ];
+    for (score, sequence, blocks) in cases {
+        let expected = stored[score.name()].to_vec1::<f32>().unwrap();
+        let heads = stored[sequence].to_vec3::<f32>().unwrap();
+        for (head, expected) in heads.iter().zip(expected) {
+            let shares: Vec<f32> = (0..head.len())
+                .filter_map(|query| rank::share(score, &head[query][..=query], query, blocks))
+                .collect();
+            let mean = shares.iter().sum::<f32>() / shares.len() as f32;
+            assert!((mean - expected).abs() < 1e-5, "{}: {mean} for {expected}", score.name());
+        }
     }
 }

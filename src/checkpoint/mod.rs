@@ -229,7 +229,7 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
 /// The checkpoint of weights that `config.json` and the tokenizer in `folder` belong to.
 fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpoint> {
     weights.unwrap_names();
-    let (origin, values) = description(folder, path)?;
+    let (origin, values) = description(folder, path, &weights)?;
     quantised::join(&mut weights, &values, &origin)?;
     let tokenizer = Tokenizer::from_folder(folder).map_err(|error| format!("{error:#}"));
     let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
@@ -247,7 +247,7 @@ fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpo
 
 /// What describes the weights at `path`, and the file that says it: `config.json` in `folder`, or without one the
 /// checkpoint of nanoGPT that they are.
-fn description(folder: &Path, path: &Path) -> Result<(String, Map<String, Value>)> {
+fn description(folder: &Path, path: &Path, weights: &Weights) -> Result<(String, Map<String, Value>)> {
     let config = folder.join("config.json");
     if !config.exists()
         && path.is_file()
@@ -257,8 +257,30 @@ fn description(folder: &Path, path: &Path) -> Result<(String, Map<String, Value>
         return Ok((path.display().to_string(), values));
     }
     let origin = config.display().to_string();
-    let text = std::fs::read(&config)
-        .with_context(|| format!("{origin} cannot be read; it must lie beside the weights"))?;
+    let text = std::fs::read(&config).with_context(|| {
+        format!("{origin} cannot be read; it must lie beside the weights{}", advice(weights))
+    })?;
     let values = serde_json::from_slice(&text).with_context(|| format!("{origin} is no JSON object"))?;
     Ok((origin, values))
+}
+
+/// What to write beside weights of TransformerLens, which are often found alone: the sizes that their shapes tell, and which
+/// keys nothing tells.
+fn advice(weights: &Weights) -> String {
+    let shape = |name| weights.get(name).map(|tensor| tensor.shape.as_slice()).unwrap_or_default();
+    let (&[vocabulary, width], &[heads, _, size]) = (shape("embed.W_E"), shape("blocks.0.attn.W_Q")) else {
+        return String::new();
+    };
+    let layers = (0..).take_while(|layer| weights.contains(&format!("blocks.{layer}.attn.W_Q"))).count();
+    let context = shape("pos_embed.W_pos").first().map_or("?".into(), usize::to_string);
+    let mlp = match shape("blocks.0.mlp.W_in") {
+        &[_, inner] => format!("\"attn_only\": false, \"d_mlp\": {inner}, \"act_fn\": \"?\""),
+        _ => "\"attn_only\": true".into(),
+    };
+    format!(
+        ". These are of TransformerLens: write {{\"n_layers\": {layers}, \"d_model\": {width}, \"n_heads\": {heads}, \
+         \"d_head\": {size}, \"n_ctx\": {context}, \"d_vocab\": {vocabulary}, {mlp}, \"normalization_type\": null, \
+         \"shortformer_pos\": true}} to it, with LN or LNPre for null where it normalises, and false where positions are \
+         added to the embedding"
+    )
 }

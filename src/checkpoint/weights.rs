@@ -145,6 +145,19 @@ impl StoredTensor {
         Ok(Self { scales: self.scales.as_ref().map(|scales| scales.part(index)).transpose()?, ..part })
     }
 
+    /// The tensor with its first two dimensions as one: `[a, b, ...]` to `[a * b, ...]`, in the same memory.
+    ///
+    /// # Errors
+    /// When it has fewer than two dimensions or scales.
+    pub fn joined(&self) -> Result<Self> {
+        match (self.shape.as_slice(), &self.scales) {
+            (&[first, second, ref rest @ ..], None) => {
+                Ok(Self { shape: [&[first * second], rest].concat(), ..self.clone() })
+            }
+            _ => bail!("tensor `{}` is no stack of plain matrices", self.name.escape_debug()),
+        }
+    }
+
     /// Its bytes, without those of its scales.
     pub fn bytes(&self) -> &[u8] {
         &self.backing.bytes()[self.range.clone()]

@@ -250,7 +250,7 @@ fn describe(checkpoint: &Checkpoint) -> Result<Described> {
     };
     let (family, plan, bos) = match &checkpoint.description {
         Description::Hub(values) => {
-            let family = find(values.get("model_type").and_then(|name| name.as_str()), "model_type")?;
+            let family = find(families::name_of(values), "model_type")?;
             let plan = (family.hub)(&Config::new(values.clone(), origin.clone()), weights)?;
             (family, plan, values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok()))
         }

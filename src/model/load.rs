@@ -81,7 +81,7 @@ pub fn load(
         positions,
         layers,
         rules: rules.into(),
-        norm: loader.norm_if(spec.norm.last, Slot::FinalNorm)?,
+        norm: loader.last_norm()?,
         projection_out: project(Slot::ProjectionOut, [outside, width])?,
         unembedding,
         spec: Arc::new(spec.clone()),
@@ -198,7 +198,7 @@ impl Loader<'_> {
             None => None,
         };
         let matrix = match source.by_head {
-            true => self.by_head(&source, [outputs, inputs])?,
+            true => self.by_head(slot, &source, [outputs, inputs])?,
             false => self.matrix(source, [outputs, inputs])?,
         };
         Linear::new(matrix, bias, self.placement)
@@ -215,19 +215,34 @@ impl Loader<'_> {
         Ok(Matrix::new(tensor, source.layout, share, outputs))
     }
 
-    /// A matrix whose heads are stored apart, `[heads, inputs, head_size]`, put together in memory.
-    fn by_head(&self, source: &Source, [outputs, inputs]: [usize; 2]) -> Result<Matrix> {
-        let tensor = self.stored(source)?;
-        let size = self.spec.head_size;
-        check_shape(&tensor, &[outputs / size, inputs, size])?;
+    /// A matrix whose heads are stored apart, each `[heads, ..]` a matrix in the source's layout: as it is where the heads
+    /// follow one another along its first side, else put together in memory.
+    fn by_head(&self, slot: Slot, source: &Source, [outputs, inputs]: [usize; 2]) -> Result<Matrix> {
+        let (tensor, size) = (self.stored(source)?, self.spec.head_size);
+        let whole = Share::range(0..outputs, outputs);
+        // Heads are the inputs of the output projection, and the outputs of the others.
+        let (split, first) = match slot {
+            Slot::Layer(_, LayerSlot::Output, _) => ([outputs, size], Layout::InOut),
+            _ => ([size, inputs], Layout::OutIn),
+        };
+        let heads = outputs * inputs / (split[0] * split[1]);
+        let sides = match source.layout {
+            Layout::OutIn => split,
+            Layout::InOut => [split[1], split[0]],
+        };
+        check_shape(&tensor, &[heads, sides[0], sides[1]])?;
+        if source.layout == first {
+            return Ok(Matrix::new(tensor.joined()?, first, whole, outputs));
+        }
         let stored = Tensor::from_vec(tensor.to_f32(), tensor.shape.as_slice(), &Device::Cpu)?;
         let numbers = stored.transpose(1, 2)?.flatten_all()?.to_vec1::<f32>()?;
         let kind = tensor.kind;
         let bytes = kind.narrow(&numbers).with_context(|| {
             format!("tensor `{}` is {}; f32, f16 or bf16 is read here", tensor.name, kind.name())
         })?;
-        let together = StoredTensor::owned(tensor.name.clone(), kind, vec![outputs, inputs], bytes)?;
-        Ok(Matrix::new(together, Layout::OutIn, Share::range(0..outputs, outputs), outputs))
+        let shape = vec![heads * sides[1], sides[0]];
+        let together = StoredTensor::owned(tensor.name.clone(), kind, shape, bytes)?;
+        Ok(Matrix::new(together, first, whole, outputs))
     }
 
     /// The share of the key before in each smeared key, `[kv_heads, 1, 1]`.
@@ -262,6 +277,14 @@ impl Loader<'_> {
         match there && self.spec.norm.kind != NormKind::None {
             true => self.norm(slot, self.spec.width, self.spec.norm.kind),
             false => self.norm_of(NormKind::None, vec![1.0; self.spec.width], None),
+        }
+    }
+
+    /// That before the unembedding.
+    fn last_norm(&self) -> Result<NormWeights> {
+        match self.spec.norm.last_kind {
+            Some(kind) if self.spec.norm.last => self.norm(Slot::FinalNorm, self.spec.width, kind),
+            _ => self.norm_if(self.spec.norm.last, Slot::FinalNorm),
         }
     }
 

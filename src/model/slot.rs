@@ -138,7 +138,7 @@ pub struct Source {
     pub share: Option<Share>,
     /// Which matrix of a stack it is, where the tensor is one: of experts, `[experts, ..]`.
     pub entry: Option<usize>,
-    /// Whether each head's part is a matrix of its own, `[heads, inputs, head_size]`, or a row, `[heads, head_size]`.
+    /// Whether each head's part is a matrix of its own, with the sides in the order of `layout`, or a row: `[heads, ..]`.
     pub by_head: bool,
     /// Tensors whose numbers follow, where a vector is stored in pieces.
     pub more: Vec<String>,

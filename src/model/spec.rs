@@ -58,6 +58,7 @@ impl Spec {
                 gain_offset: 0.0,
                 place: NormPlace::Before,
                 last: true,
+                last_kind: None,
             },
             attention: Attention {
                 scale: vec![1.0 / (head_size as f32).sqrt(); layers],
@@ -177,6 +178,8 @@ pub struct Norm {
     pub place: NormPlace,
     /// Whether there is one before the unembedding.
     pub last: bool,
+    /// The kind of that one, where it is another than that of the layers.
+    pub last_kind: Option<NormKind>,
 }
 
 /// Kinds of normalisation.

@@ -11,6 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -35,6 +36,10 @@ class Case:
     stored: bool = True
     # Options of `save_pretrained`.
     options: dict = dataclasses.field(default_factory=dict)
+    # Writes the model to a folder, where `save_pretrained` does not.
+    save: Callable[[torch.nn.Module, Path], None] | None = None
+    # What runs the saved model; see `open_transformers`.
+    open: Callable | None = None
     # What is done to the folder before the reference is computed.
     rewrite: Callable[[Path], None] | None = None
     # Standard deviation of the matrices; wide enough for peaked attention.
@@ -64,6 +69,8 @@ def older_keys(folder):
     """Rewrites the config as releases before 5 wrote it: `rope_theta` and `rope_scaling` in place of `rope_parameters`."""
     with config_of(folder) as config:
         rope = config.pop("rope_parameters")
+        # Where each kind of layer has its own, only that of the full ones was written.
+        rope = rope.get("full_attention", rope)
         config |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope, "torch_dtype": config.pop("dtype")}
 
 
@@ -103,33 +110,50 @@ def randomise(model, seed, spread=0.28):
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim > 1:
+        if "q_norm" in name or "k_norm" in name:
+            # Queries and keys that are normalised are as long as their gains make them.
+            parameter.copy_(1.8 + 0.5 * noise)
+        elif parameter.ndim > 1:
             parameter.copy_((0.5 if "wte" in name or "embed" in name else spread) * noise)
-        elif name.endswith("bias"):
+        elif name.endswith("bias") or name.rpartition(".")[2].startswith("b"):
             parameter.copy_(0.3 * noise)
         else:
-            # Queries and keys that are normalised are as long as their gains make them.
-            centre = 1.7 if "q_norm" in name or "k_norm" in name else 1.0
-            parameter.copy_(centre + 0.3 * noise)
+            parameter.copy_(1.0 + 0.3 * noise)
+
+
+def open_transformers(reader):
+    """How a folder is opened with a class of transformers: its number of ids, and what makes logits and patterns of some."""
+
+    def opened(folder):
+        model = reader.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+        def forward(ids):
+            out = model(ids, output_attentions=True)
+            return out.logits, out.attentions
+
+        forward.source = "transformers"
+        return model.config.get_text_config().vocab_size, forward
+
+    return opened
 
 
 @torch.no_grad()
-def reference(folder, length, seed, reader=AutoModelForCausalLM):
+def reference(folder, length, seed, opened):
     """Runs the saved model in float32: `ids` [T], `logits` [T, vocab], `pattern.L` [heads, T, T]."""
-    model = reader.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    vocabulary, forward = opened(folder)
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(3, model.config.vocab_size, (1, length), generator=generator)
+    ids = torch.randint(3, vocabulary, (1, length), generator=generator)
     # A repeat, so that heads that look for one have something to find.
     ids[0, length // 2 : length // 2 + 4] = ids[0, 1:5]
-    out = model(ids, output_attentions=True)
-    tensors = {"ids": ids[0], "logits": out.logits[0]}
-    tensors |= {f"pattern.{layer}": pattern[0] for layer, pattern in enumerate(out.attentions)}
-    assert all(pattern.dtype == torch.float32 for pattern in out.attentions)
+    logits, patterns = forward(ids)
+    tensors = {"ids": ids[0], "logits": logits[0]}
+    tensors |= {f"pattern.{layer}": pattern[0] for layer, pattern in enumerate(patterns)}
+    assert all(pattern.dtype == torch.float32 for pattern in patterns)
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     # One entry: the order of several would change from run to run.
-    source = {"source": f"transformers {transformers.__version__}, torch {torch.__version__}"}
-    save_file(tensors, folder / "reference.safetensors", metadata=source)
-    rows = torch.stack([pattern[:, -1].max(-1).values for pattern in (p[0] for p in out.attentions)])
+    source = ", ".join(f"{name} {version(name)}" for name in (forward.source, "torch"))
+    save_file(tensors, folder / "reference.safetensors", metadata={"source": source})
+    rows = torch.stack([pattern[0, :, -1].max(-1).values for pattern in patterns])
     print(f"{folder.name:16} largest attention of the last row, mean over heads: {rows.mean():.2f}")
 
 
@@ -159,11 +183,14 @@ def write_case(folder, case):
     torch.manual_seed(seed)
     model = case.build()
     randomise(model, seed, case.spread)
-    model.save_pretrained(folder, **case.options)
+    if case.save:
+        case.save(model, folder)
+    else:
+        model.save_pretrained(folder, **case.options)
     (folder / "generation_config.json").unlink(missing_ok=True)
     if case.rewrite:
         case.rewrite(folder)
-    reference(folder, case.length, seed, case.reader)
+    reference(folder, case.length, seed, case.open or open_transformers(case.reader))
 
 
 def write(root, everything=False, only=""):

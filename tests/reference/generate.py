@@ -17,6 +17,7 @@ import adapters
 import blocks
 import checkpoints
 import circuits
+import lens_scores
 import nanogpt
 import pickles
 import quantised
@@ -40,6 +41,7 @@ def fixtures():
     nanogpt.write(ROOT)
     smeared.write(ROOT)
     circuits.write(ROOT)
+    lens_scores.write(ROOT)
     blocks.write(ROOT / "gguf")
     vocabularies.write(ROOT / "gguf")
     tokenizer_files.write(ROOT / "tokenizers")

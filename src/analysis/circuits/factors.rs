@@ -71,9 +71,10 @@ impl Layer {
             query: read(&weights.query)?,
             key: read(&weights.key)?,
             value: read(&weights.value)?,
-            output: match decoder.spec.norm.kind {
-                NormKind::Rms | NormKind::None => output,
-                NormKind::Layer => output.broadcast_sub(&output.mean_keepdim(0)?)?,
+            // Where every reader takes the mean away, it is nobody's.
+            output: match [decoder.spec.norm.kind, decoder.norm.kind] {
+                [NormKind::Layer, NormKind::Layer] => output.broadcast_sub(&output.mean_keepdim(0)?)?,
+                _ => output,
             },
             group: decoder.spec.group(),
             size: decoder.spec.head_size,

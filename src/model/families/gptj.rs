@@ -40,13 +40,15 @@ const PIECES: usize = 4;
 
 /// Reads `config.json` of CodeGen.
 pub fn codegen(config: &Config, weights: &Weights) -> Result<Plan> {
-    let Plan { spec, source, unused } = plan(config, weights)?;
+    let mut plan = plan(config, weights)?;
+    let spec = &plan.spec;
     if spec.heads % PIECES != 0 {
         bail!("{}: {} heads do not lie in {PIECES} equal pieces", config.origin(), spec.heads);
     }
     let (block, total) = (spec.width / PIECES, 3 * spec.width);
     let third = move |third: usize| Share { start: third * block, block, stride: 3 * block, total };
-    let shared = move |slot| {
+    let source = plan.source;
+    plan.source = Box::new(move |slot| {
         let Slot::Layer(_, place, part) = slot else { return source(slot) };
         let third = match place {
             LayerSlot::Query => third(0),
@@ -55,8 +57,8 @@ pub fn codegen(config: &Config, weights: &Weights) -> Result<Plan> {
             _ => return source(slot),
         };
         Some(common::beside(&source(slot)?, "qkv_proj", part).shared(third))
-    };
-    Ok(Plan { spec, source: Box::new(shared), unused })
+    });
+    Ok(plan)
 }
 
 /// Reads `config.json` of GPT-J.

@@ -23,15 +23,17 @@ mod mixtral;
 mod mpt;
 mod nanogpt;
 mod opt;
-mod phi;
 mod phi3;
+mod phi;
 mod qwen;
 pub mod rotary;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod transformer_lens;
 
 use anyhow::{Result, bail};
+use serde_json::{Map, Value};
 
 use super::{config::Config, slot::Plan};
 use crate::{
@@ -79,7 +81,19 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "smollm3", hub: smollm3::plan, gguf: None },
     Family { name: "stablelm", hub: stablelm::plan, gguf: None },
     Family { name: "starcoder2", hub: starcoder2::plan, gguf: None },
+    Family { name: TRANSFORMER_LENS, hub: transformer_lens::plan, gguf: None },
 ];
+
+/// The family of configurations that name none, where their keys tell.
+const TRANSFORMER_LENS: &str = "transformer_lens";
+
+/// What `config.json` calls its family; models of TransformerLens are known by their keys.
+pub fn name_of(values: &Map<String, Value>) -> Option<&str> {
+    match values.get("model_type") {
+        Some(name) => name.as_str(),
+        None => transformer_lens::is_meant(values).then_some(TRANSFORMER_LENS),
+    }
+}
 
 /// The family of that name, which `key` of `origin` gives.
 ///
