@@ -175,12 +175,18 @@ pub fn activation(config: &Config, key: &str, default: &str) -> Result<Activatio
 /// rotary positions, gated MLP. Pages change what their family does otherwise.
 pub fn llama_like(config: &Config, defaults: rotary::Defaults) -> Result<Spec> {
     let shape = shape(config)?;
-    let mut spec = Spec::plain(shape);
-    spec.norm.kind = NormKind::Rms;
-    spec.norm.epsilon = config.number("rms_norm_eps", 1e-6)? as f32;
+    let mut spec = llama_spec(config, shape)?;
     let rotary = rotary::read(config, shape.head_size, shape.context, defaults)?;
     spec.context = rotary.reach(shape.context);
     spec.positions = Positions::rotary(rotary, shape.layers);
+    Ok(spec)
+}
+
+/// The same without positions, for pages that read them in another way.
+pub fn llama_spec(config: &Config, shape: Shape) -> Result<Spec> {
+    let mut spec = Spec::plain(shape);
+    spec.norm.kind = NormKind::Rms;
+    spec.norm.epsilon = config.number("rms_norm_eps", 1e-6)? as f32;
     let mlp = Mlp::dense(config.count("intermediate_size")?, activation(config, "hidden_act", "silu")?, true);
     spec.mlp = vec![mlp; shape.layers];
     Ok(spec)
@@ -195,16 +201,12 @@ pub fn window(config: &Config) -> Result<Option<usize>> {
 /// that list, where `slides` does.
 pub fn windows(config: &Config, layers: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<Option<usize>>> {
     let window = window(config)?;
-    let kinds = layer_kinds(config, layers)?;
-    let of_layer = |layer: usize| match &kinds {
-        Some(kinds) => kinds[layer] == "sliding_attention",
-        None => slides(layer),
-    };
-    (0..layers)
-        .map(|layer| match (of_layer(layer), window) {
+    sliding(config, layers, slides)?
+        .into_iter()
+        .map(|slides| match (slides, window) {
             (false, _) => Ok(None),
             (true, Some(window)) => Ok(Some(window)),
-            (true, None) if kinds.is_some() => {
+            (true, None) if config.get("layer_types").is_some() => {
                 bail!("{}: key `sliding_window` is missing, and `layer_types` asks for it", config.origin())
             }
             (true, None) => Ok(None),
@@ -229,6 +231,14 @@ pub fn windows_if_used(
         );
     }
     Ok(vec![None; layers])
+}
+
+/// Which layers slide: what `layer_types` says, or, in configurations without that list, `slides`.
+pub fn sliding(config: &Config, layers: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
+    Ok(match layer_kinds(config, layers)? {
+        Some(kinds) => kinds.into_iter().take(layers).map(|kind| kind == "sliding_attention").collect(),
+        None => (0..layers).map(slides).collect(),
+    })
 }
 
 /// `layer_types`, where it is there.

@@ -22,6 +22,7 @@ mod mistral;
 mod mixtral;
 mod mpt;
 mod nanogpt;
+mod olmo;
 mod opt;
 mod phi3;
 mod phi;
@@ -72,6 +73,9 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "mixtral", hub: mixtral::plan, gguf: None },
     Family { name: "mpt", hub: mpt::plan, gguf: None },
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
+    Family { name: "olmo", hub: olmo::plan, gguf: None },
+    Family { name: "olmo2", hub: olmo::plan2, gguf: None },
+    Family { name: "olmo3", hub: olmo::plan3, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },
     Family { name: "phi", hub: phi::plan, gguf: None },
     Family { name: "phi3", hub: phi3::plan, gguf: None },

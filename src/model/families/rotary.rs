@@ -2,11 +2,12 @@
 //! 5 (`rope_parameters`, also one for each kind of layer).
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::model::{
     config::Config,
     rotary::{self, Frequencies, Pairing, Rotary},
+    spec::{Positions, Shape},
 };
 
 /// What a family takes for granted where its configuration says nothing.
@@ -43,6 +44,34 @@ pub fn read_kind(
     let Some(scaling) = kinds.get(kind) else { return Ok(None) };
     let name = format!("rope_parameters.{kind}");
     of(config, &name, Some(scaling), head_size, context, defaults).map(Some)
+}
+
+/// One rotation for the layers that do not slide and one for those that do, where `rope_parameters` names each kind. In
+/// configurations that do not, only the former are scaled, and the latter have the base `local`, or that of the former.
+pub fn by_kind(
+    config: &Config,
+    shape: Shape,
+    slides: &[bool],
+    defaults: Defaults,
+    local: Option<f64>,
+) -> Result<Positions> {
+    let (size, context) = (shape.head_size, shape.context);
+    let full = match read_kind(config, "full_attention", size, context, defaults)? {
+        Some(rotary) => rotary,
+        None => read(config, size, context, defaults)?,
+    };
+    let of_sliding = Defaults { theta: local.unwrap_or(defaults.theta), ..defaults };
+    let sliding = match read_kind(config, "sliding_attention", size, context, of_sliding)? {
+        Some(rotary) => rotary,
+        None => {
+            let (key, scaling) = scaling(config);
+            let of_full = scaling.and_then(|scaling| scaling.get("rope_theta")).cloned();
+            let unscaled = local.map(Value::from).or(of_full).map(|theta| json!({ "rope_theta": theta }));
+            of(config, key, unscaled.as_ref(), size, context, defaults)?
+        }
+    };
+    let of_layer = slides.iter().map(|&slides| Some(usize::from(slides))).collect();
+    Ok(Positions::Rotary { tables: vec![full, sliding], of_layer })
 }
 
 /// The object that describes the rotation, and its key.
