@@ -68,6 +68,14 @@ impl Config {
         Self::new(values, self.origin.clone())
     }
 
+    /// The configuration in the object `key`.
+    pub fn part(&self, key: &str) -> Result<Self> {
+        match self.get(key) {
+            Some(Value::Object(values)) => Ok(Self::new(values.clone(), format!("{}: {key}", self.origin))),
+            _ => bail!("{}: key `{key}` is missing, or no object", self.origin),
+        }
+    }
+
     /// Its name in messages: a path.
     pub fn origin(&self) -> &str {
         &self.origin

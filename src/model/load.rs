@@ -350,8 +350,10 @@ impl Loader<'_> {
     fn nothing_left(&self) -> Result<()> {
         let used = self.used.borrow();
         let ends = |name: &str, ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
-        let left =
-            |name: &&str| !used.contains(*name) && !ends(name, &BUFFERS) && !ends(name, self.plan.unused);
+        let beside = |name: &str| self.plan.beside.iter().any(|start| name.starts_with(start));
+        let left = |name: &&str| {
+            !used.contains(*name) && !ends(name, &BUFFERS) && !ends(name, self.plan.unused) && !beside(name)
+        };
         let Some(name) = self.weights.iter().map(|tensor| tensor.name.as_str()).find(left) else {
             return Ok(());
         };

@@ -199,11 +199,13 @@ pub struct Plan {
     pub source: SourceOf,
     /// How names end of tensors that the decoder has no use for: buffers that can be computed, weights of other heads.
     pub unused: &'static [&'static str],
+    /// How names begin of tensors of another model in the same files: of what reads images, say.
+    pub beside: &'static [&'static str],
 }
 
 impl Plan {
     /// A plan without unused tensors.
     pub fn new(spec: Spec, source: impl Fn(Slot) -> Option<Source> + Send + Sync + 'static) -> Self {
-        Self { spec, source: Box::new(source), unused: &[] }
+        Self { spec, source: Box::new(source), unused: &[], beside: &[] }
     }
 }

@@ -9,6 +9,7 @@ pub mod common;
 mod experts;
 mod falcon;
 mod fused;
+mod gemma;
 mod gguf;
 mod gpt2;
 mod gpt_bigcode;
@@ -24,8 +25,8 @@ mod mpt;
 mod nanogpt;
 mod olmo;
 mod opt;
-mod phi3;
 mod phi;
+mod phi3;
 mod qwen;
 pub mod rotary;
 mod smollm3;
@@ -61,6 +62,10 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "bloom", hub: bloom::plan, gguf: None },
     Family { name: "codegen", hub: gptj::codegen, gguf: None },
     Family { name: "falcon", hub: falcon::plan, gguf: None },
+    Family { name: "gemma", hub: gemma::plan, gguf: None },
+    Family { name: "gemma2", hub: gemma::plan2, gguf: None },
+    Family { name: "gemma3", hub: gemma::plan3_with_images, gguf: None },
+    Family { name: "gemma3_text", hub: gemma::plan3, gguf: None },
     Family { name: "gpt2", hub: gpt2::plan, gguf: None },
     Family { name: "gpt_bigcode", hub: gpt_bigcode::plan, gguf: None },
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },

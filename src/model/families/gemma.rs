@@ -1,0 +1,170 @@
+//! Gemma 1 to 3: Llama's kind with embeddings times the root of their width and gains stored less one.
+//!
+//! Quirks: heads may be together wider than the residual stream (`head_dim`); `gelu` stands for its approximation in
+//! Gemma 1. Since Gemma 2 what attention and MLP write is normalised as well, scores are scaled by `query_pre_attn_scalar`
+//! and, in Gemma 2, bent with the logits to stay below a cap; every second layer, in Gemma 3 five of six, sees a window
+//! only. Gemma 3 normalises queries and keys of each head, and rotates those of the two kinds of layers with bases of their
+//! own. Checkpoints that read images have the model's configuration in `text_config` and its tensors under another name.
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::{
+    common::{self, Names},
+    llama, rotary,
+};
+use crate::{
+    checkpoint::weights::Weights,
+    model::{
+        config::Config,
+        slot::{LayerSlot, MlpSlot, Plan},
+        spec::{Activation, NormKind, NormOver, NormPlace, Positions, QueryKeyNorm, Shape, Spec},
+    },
+};
+
+/// The names since Gemma 2.
+const NAMES: Names = Names {
+    places: &[
+        (LayerSlot::AttentionNorm, "input_layernorm"),
+        (LayerSlot::Query, "self_attn.q_proj"),
+        (LayerSlot::Key, "self_attn.k_proj"),
+        (LayerSlot::Value, "self_attn.v_proj"),
+        (LayerSlot::QueryNorm, "self_attn.q_norm"),
+        (LayerSlot::KeyNorm, "self_attn.k_norm"),
+        (LayerSlot::Output, "self_attn.o_proj"),
+        (LayerSlot::AttentionPostNorm, "post_attention_layernorm"),
+        (LayerSlot::MlpNorm, "pre_feedforward_layernorm"),
+        (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_proj"),
+        (LayerSlot::Mlp(MlpSlot::Up), "mlp.up_proj"),
+        (LayerSlot::Mlp(MlpSlot::Down), "mlp.down_proj"),
+        (LayerSlot::MlpPostNorm, "post_feedforward_layernorm"),
+    ],
+    ..llama::NAMES
+};
+
+/// How names begin of the model that reads text, where another reads images: as transformers writes them since 4.52, and
+/// before.
+const OF_TEXT: [&str; 2] = ["model.language_model.", "language_model.model."];
+/// How names begin of the model that reads images.
+const OF_IMAGES: &[&str] =
+    &["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
+
+/// Reads `config.json` of Gemma 1.
+pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({ "head_dim": 256 }));
+    let shape = common::shape(&config)?;
+    let mut spec = scaled(common::llama_spec(&config, shape)?);
+    let rotary = rotary::read(&config, shape.head_size, shape.context, rotary::Defaults::default())?;
+    spec.positions = Positions::rotary(rotary, shape.layers);
+    let activation = match common::activation(&config, "hidden_act", "gelu_pytorch_tanh")? {
+        Activation::Gelu => Activation::GeluTanh,
+        other => other,
+    };
+    spec.mlp.iter_mut().for_each(|mlp| mlp.activation = activation);
+    named(&config, weights, spec, &llama::NAMES)
+}
+
+/// Reads `config.json` of Gemma 2.
+pub fn plan2(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({
+        "head_dim": 256,
+        "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    }));
+    let shape = common::shape(&config)?;
+    let mut spec = second(&config, shape)?;
+    let rotary = rotary::read(&config, spec.head_size, spec.context, rotary::Defaults::default())?;
+    spec.positions = Positions::rotary(rotary, spec.layers);
+    spec.attention.cap = cap(&config, "attn_logit_softcapping")?;
+    spec.attention.windows = common::windows(&config, spec.layers, |layer| layer % 2 == 0)?;
+    named(&config, weights, spec, &NAMES)
+}
+
+/// Reads `config.json` of a Gemma 3 that reads text only.
+pub fn plan3(config: &Config, weights: &Weights) -> Result<Plan> {
+    // Configurations of checkpoints that read images leave out what is usual.
+    let config = config.with_defaults(json!({
+        "vocab_size": 262_208,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131_072,
+        "sliding_window": 4096,
+    }));
+    let shape = common::shape(&config)?;
+    let mut spec = second(&config, shape)?;
+    spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
+    let pattern =
+        config.optional_count("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(6);
+    // Written beside `layer_types`, which it agrees with.
+    config.get("_sliding_window_pattern");
+    let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
+    spec.attention.windows = common::windows(&config, spec.layers, slides)?;
+    let sliding = common::sliding(&config, spec.layers, slides)?;
+    let global = rotary::Defaults { theta: 1_000_000.0, ..rotary::Defaults::default() };
+    let local = config.number("rope_local_base_freq", 10_000.0)?;
+    spec.positions = rotary::by_kind(&config, shape, &sliding, global, Some(local))?;
+    named(&config, weights, spec, &NAMES)
+}
+
+/// Reads `config.json` of a Gemma 3 that reads images as well.
+pub fn plan3_with_images(config: &Config, weights: &Weights) -> Result<Plan> {
+    let tied = config.get("tie_word_embeddings").cloned().unwrap_or(Value::Bool(true));
+    let text = config.part("text_config")?.with_defaults(json!({ "tie_word_embeddings": tied }));
+    config.finish()?;
+    let mut plan = plan3(&text, weights)?;
+    let has = |start: &&str| weights.contains(&format!("{start}embed_tokens.weight"));
+    if let Some(start) = OF_TEXT.into_iter().find(has) {
+        let source = plan.source;
+        plan.source = Box::new(move |slot| {
+            let mut source = source(slot)?;
+            if let Some(rest) = source.tensor.strip_prefix("model.") {
+                source.tensor = format!("{start}{rest}");
+            }
+            Some(source)
+        });
+    }
+    plan.beside = OF_IMAGES;
+    Ok(plan)
+}
+
+/// What all have in common.
+fn scaled(mut spec: Spec) -> Spec {
+    spec.norm.gain_offset = 1.0;
+    spec.embedding.scale = (spec.width as f32).sqrt();
+    spec
+}
+
+/// What they have in common since Gemma 2, but for positions and windows.
+fn second(config: &Config, shape: Shape) -> Result<Spec> {
+    let mut spec = scaled(common::llama_spec(config, shape)?);
+    spec.norm.place = NormPlace::Around;
+    let activation = common::activation(config, "hidden_activation", "gelu_pytorch_tanh")?;
+    spec.mlp.iter_mut().for_each(|mlp| mlp.activation = activation);
+    let scalar = config.number("query_pre_attn_scalar", 256.0)?;
+    if scalar <= 0.0 {
+        bail!("{}: key `query_pre_attn_scalar` is {scalar}; it must be above 0", config.origin());
+    }
+    spec.attention.scale = vec![(1.0 / scalar.sqrt()) as f32; spec.layers];
+    spec.logits.cap = cap(config, "final_logit_softcapping")?;
+    Ok(spec)
+}
+
+/// The cap that `key` gives.
+fn cap(config: &Config, key: &str) -> Result<Option<f32>> {
+    Ok(Some(config.number(key, 0.0)? as f32).filter(|&cap| cap > 0.0))
+}
+
+fn named(config: &Config, weights: &Weights, spec: Spec, names: &'static Names) -> Result<Plan> {
+    let attention = config.flag("attention_bias", false)?;
+    let tied = config.flag("tie_word_embeddings", true)?;
+    config.finish()?;
+    let biased = move |place| attention && common::is_attention(place);
+    let mut plan = Plan::new(spec, names.sources(weights, biased, tied));
+    plan.unused = common::TIED;
+    Ok(plan)
+}
