@@ -5,6 +5,7 @@
 
 mod attn_only;
 mod bloom;
+mod cohere;
 pub mod common;
 mod experts;
 mod falcon;
@@ -25,8 +26,8 @@ mod mpt;
 mod nanogpt;
 mod olmo;
 mod opt;
-mod phi;
 mod phi3;
+mod phi;
 mod qwen;
 pub mod rotary;
 mod smollm3;
@@ -61,6 +62,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
     Family { name: "bloom", hub: bloom::plan, gguf: None },
     Family { name: "codegen", hub: gptj::codegen, gguf: None },
+    Family { name: "cohere", hub: cohere::plan, gguf: None },
+    Family { name: "cohere2", hub: cohere::plan2, gguf: None },
     Family { name: "falcon", hub: falcon::plan, gguf: None },
     Family { name: "gemma", hub: gemma::plan, gguf: None },
     Family { name: "gemma2", hub: gemma::plan2, gguf: None },

@@ -1,0 +1,100 @@
+//! Cohere's Command models: LayerNorm without bias, one for attention and MLP, which run side by side.
+//!
+//! Quirks: neighbouring numbers of a head are rotated together; logits are scaled (`logit_scale`); some sizes of the first
+//! generation normalise queries and keys, each head with gains of its own (`use_qk_norm`). In the second three layers of
+//! four see a window only, and the others know no positions.
+
+use anyhow::{Result, bail};
+
+use super::{
+    common::{self, Names},
+    llama, rotary,
+};
+use crate::{
+    checkpoint::weights::Weights,
+    model::{
+        config::Config,
+        rotary::Pairing,
+        slot::{LayerSlot, MlpSlot, Plan, Slot},
+        spec::{NormKind, NormOver, Positions, QueryKeyNorm, Spec},
+    },
+};
+
+const NAMES: Names = Names {
+    places: &[
+        (LayerSlot::AttentionNorm, "input_layernorm"),
+        (LayerSlot::Query, "self_attn.q_proj"),
+        (LayerSlot::Key, "self_attn.k_proj"),
+        (LayerSlot::Value, "self_attn.v_proj"),
+        (LayerSlot::QueryNorm, "self_attn.q_norm"),
+        (LayerSlot::KeyNorm, "self_attn.k_norm"),
+        (LayerSlot::Output, "self_attn.o_proj"),
+        (LayerSlot::MlpNorm, "input_layernorm"),
+        (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_proj"),
+        (LayerSlot::Mlp(MlpSlot::Up), "mlp.up_proj"),
+        (LayerSlot::Mlp(MlpSlot::Down), "mlp.down_proj"),
+    ],
+    ..llama::NAMES
+};
+
+/// Reads `config.json` of the first generation.
+pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
+    let mut spec = spec(config)?;
+    if config.flag("use_qk_norm", false)? {
+        let over = NormOver::HeadWithItsGains;
+        spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Layer, over });
+    }
+    named(config, weights, spec)
+}
+
+/// Reads `config.json` of the second generation.
+pub fn plan2(config: &Config, weights: &Weights) -> Result<Plan> {
+    let mut spec = spec(config)?;
+    let pattern =
+        config.optional_count("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(4);
+    let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
+    spec.attention.windows = common::windows(config, spec.layers, slides)?;
+    if let Positions::Rotary { of_layer, .. } = &mut spec.positions {
+        let windows = spec.attention.windows.iter();
+        *of_layer = windows.map(|window| window.map(|_| 0)).collect();
+    }
+    let kind = config.text("position_embedding_type", "rope_gptj")?;
+    if kind != "rope_gptj" {
+        bail!(
+            "{}: key `position_embedding_type` = `{}` is not handled; rope_gptj is",
+            config.origin(),
+            kind.escape_debug()
+        );
+    }
+    named(config, weights, spec)
+}
+
+fn spec(config: &Config) -> Result<Spec> {
+    let defaults = rotary::Defaults { theta: 500_000.0, ..rotary::Defaults::default() };
+    let mut spec = common::llama_like(config, defaults)?;
+    spec.norm.kind = NormKind::Layer;
+    spec.norm.epsilon = config.number("layer_norm_eps", 1e-5)? as f32;
+    spec.parallel = true;
+    if let Positions::Rotary { tables, .. } = &mut spec.positions {
+        tables.iter_mut().for_each(|table| table.pairing = Pairing::Neighbours);
+    }
+    spec.logits.scale = config.number("logit_scale", 0.0625)? as f32;
+    Ok(spec)
+}
+
+fn named(config: &Config, weights: &Weights, spec: Spec) -> Result<Plan> {
+    let attention = config.flag("attention_bias", false)?;
+    let tied = config.flag("tie_word_embeddings", true)?;
+    config.finish()?;
+    let biased = move |place| attention && common::is_attention(place);
+    let named = NAMES.sources(weights, biased, tied);
+    let mut plan = Plan::new(spec, move |slot| {
+        let source = named(slot)?;
+        Some(match slot {
+            Slot::Layer(_, LayerSlot::QueryNorm | LayerSlot::KeyNorm, _) => source.by_head(),
+            _ => source,
+        })
+    });
+    plan.unused = common::TIED;
+    Ok(plan)
+}
