@@ -1,6 +1,7 @@
 """GPT-2, with and without scores divided by the layer's number, with an unembedding of its own."""
 
 from checkpoints import Case
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 GPT2 = dict(vocab_size=96, n_positions=32, n_embd=36, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
@@ -8,6 +9,13 @@ GPT2 = dict(vocab_size=96, n_positions=32, n_embd=36, n_layer=2, n_head=3, bos_t
 
 def gpt2(**options):
     return lambda: GPT2LMHeadModel(GPT2Config(**GPT2 | options))
+
+
+def without_prefix(folder):
+    """Renames the tensors as files of the model without its unembedding have them."""
+    file = folder / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 CASES = {
@@ -23,4 +31,5 @@ CASES = {
         length=12,
         seed=5,
     ),
+    "gpt2-bare": Case(gpt2(), stored=False, rewrite=without_prefix),
 }
