@@ -104,6 +104,12 @@ def stacked_experts(folder):
     save_file(tensors, file, metadata={"format": "pt"})
 
 
+def without_kinds(folder):
+    """The older keys, and no `layer_types`: the family knows which layers slide."""
+    older_keys(folder)
+    without("layer_types")(folder)
+
+
 @torch.no_grad()
 def randomise(model, seed, spread=0.28):
     """Draws every parameter: gains around one, biases around zero, matrices wide enough for peaked attention."""

@@ -2,7 +2,7 @@
 positions."""
 
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, older_keys, without_kinds
 from transformers import Cohere2Config, Cohere2ForCausalLM, CohereConfig, CohereForCausalLM
 
 COHERE = dict(
@@ -39,6 +39,7 @@ CASES = {
         cohere(num_attention_heads=4, num_key_value_heads=1, use_qk_norm=True, logit_scale=0.5), stored=False, spread=0.4
     ),
     "cohere2": Case(cohere2(), spread=0.4),
+    "cohere2-older": Case(cohere2(), stored=False, spread=0.4, rewrite=without_kinds),
     "cohere2-kinds": Case(
         cohere2(
             num_key_value_heads=1,

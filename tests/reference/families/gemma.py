@@ -3,7 +3,7 @@
 import json
 
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, older_keys, without_kinds
 from safetensors.torch import load_file, save_file
 from transformers import (
     Gemma2Config,
@@ -111,7 +111,7 @@ CASES = {
     "gemma2-uncapped": Case(
         gemma2(attn_logit_softcapping=None, final_logit_softcapping=None, num_key_value_heads=2, attention_bias=True),
         stored=False,
-        rewrite=older_keys,
+        rewrite=without_kinds,
     ),
     "gemma2-capped": Case(gemma2(attn_logit_softcapping=1.5, final_logit_softcapping=2.0), stored=False),
     "gemma3": Case(

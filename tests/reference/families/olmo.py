@@ -1,7 +1,7 @@
 """OLMo 1 to 3: norms without weights, norms behind, cut queries and keys, windows beside YaRN."""
 
 import torch
-from checkpoints import Case, older_keys
+from checkpoints import Case, older_keys, without_kinds
 from transformers import Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, OlmoConfig, OlmoForCausalLM
 
 OLMO = dict(
@@ -47,7 +47,7 @@ CASES = {
         olmo3(num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"]), length=20, spread=0.5
     ),
     "olmo3-pattern": Case(olmo3(), length=24, stored=False, spread=0.5),
-    "olmo3-older": Case(olmo3(), length=24, stored=False, spread=0.5, rewrite=older_keys),
+    "olmo3-older": Case(olmo3(), length=24, stored=False, spread=0.5, rewrite=without_kinds),
     "olmo3-kinds": Case(
         olmo3(
             full=dict(rope_type="default", rope_theta=10000.0),
