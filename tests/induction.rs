@@ -39,7 +39,7 @@ fn scores(decoder: &Decoder, settings: RankSettings) -> Vec<HeadScores> {
 
 fn decoder(config: serde_json::Value, weights: &Weights) -> Decoder {
     let config = Config::new(config.as_object().unwrap().clone(), "config");
-    let family = families::find(config.text("model_type", "").unwrap(), "model_type", "config").unwrap();
+    let family = families::find(config.text("model_type", "").unwrap(), "config").unwrap();
     let plan = (family.hub)(&config, weights).unwrap();
     let placement = Placement { device: Device::Cpu, dtype: DtypeChoice::Auto };
     load::load(&plan, weights, &placement, &|_, _| true).unwrap()

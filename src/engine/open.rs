@@ -244,26 +244,20 @@ struct Described {
 
 fn describe(checkpoint: &Checkpoint) -> Result<Described> {
     let (origin, weights) = (&checkpoint.origin, &checkpoint.weights);
-    let find = |name: Option<&str>, key: &str| match name {
-        Some(name) => families::find(name, key, origin),
-        None => bail!("{origin}: key `{key}` is missing: it says which family the model belongs to"),
-    };
+    let missing =
+        |key| format!("{origin}: key `{key}` is missing: it says which family the model belongs to");
     let (family, plan, bos) = match &checkpoint.description {
         Description::Hub(values) => {
-            let family = find(families::name_of(values), "model_type")?;
+            let name = families::name_of(values).with_context(|| missing("model_type"))?;
+            let family = families::find(name, origin)?;
             let plan = (family.hub)(&Config::new(values.clone(), origin.clone()), weights)?;
             (family, plan, values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok()))
         }
         Description::Gguf(metadata) => {
             let name = metadata.get("general.architecture").and_then(|name| name.to_string().ok());
-            let family = find(name.map(String::as_str), "general.architecture")?;
-            let Some(read) = family.gguf else {
-                bail!(
-                    "{origin}: GGUF files of family `{}` are not read; use its safetensors checkpoint",
-                    family.name
-                );
-            };
-            let plan = read(metadata, weights, origin)?;
+            let name = name.with_context(|| missing("general.architecture"))?;
+            let (family, architecture) = families::find_gguf(name, metadata, origin)?;
+            let plan = families::gguf::plan(family, architecture, metadata, weights, origin)?;
             (family, plan, metadata.get("tokenizer.ggml.bos_token_id").and_then(|id| id.to_u32().ok()))
         }
     };

@@ -11,7 +11,7 @@ mod experts;
 mod falcon;
 mod fused;
 mod gemma;
-mod gguf;
+pub mod gguf;
 mod gpt2;
 mod gpt_bigcode;
 mod gpt_neo;
@@ -26,8 +26,8 @@ mod mpt;
 mod nanogpt;
 mod olmo;
 mod opt;
-mod phi3;
 mod phi;
+mod phi3;
 mod qwen;
 pub mod rotary;
 mod smollm3;
@@ -35,64 +35,64 @@ mod stablelm;
 mod starcoder2;
 mod transformer_lens;
 
-use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+
+use anyhow::{Error, Result, anyhow};
 use serde_json::{Map, Value};
 
+use self::gguf::Architecture;
 use super::{config::Config, slot::Plan};
 use crate::{
     checkpoint::{gguf::Metadata, weights::Weights},
     text::nearest,
 };
 
-/// Reads the metadata of a GGUF file, which messages call by its path; the weights tell what it leaves open.
-type ReadGguf = fn(&Metadata, &Weights, &str) -> Result<Plan>;
-
 /// A family: how its checkpoints are read.
 pub struct Family {
-    /// `model_type` in `config.json`, `general.architecture` in GGUF.
+    /// `model_type` in `config.json`.
     pub name: &'static str,
     /// Reads `config.json`; the weights tell which of several spellings a file has.
     pub hub: fn(&Config, &Weights) -> Result<Plan>,
-    /// Reads the metadata of a GGUF file, for families that have the format.
-    pub gguf: Option<ReadGguf>,
+    /// How GGUF files tell the same, for families that have the format.
+    pub gguf: Option<&'static Architecture>,
 }
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
     Family { name: "attn-only", hub: attn_only::plan, gguf: None },
-    Family { name: "bloom", hub: bloom::plan, gguf: None },
+    Family { name: "bloom", hub: bloom::plan, gguf: Some(&gguf::BLOOM) },
     Family { name: "codegen", hub: gptj::codegen, gguf: None },
     Family { name: "cohere", hub: cohere::plan, gguf: None },
     Family { name: "cohere2", hub: cohere::plan2, gguf: None },
-    Family { name: "falcon", hub: falcon::plan, gguf: None },
+    Family { name: "falcon", hub: falcon::plan, gguf: Some(&gguf::FALCON) },
     Family { name: "gemma", hub: gemma::plan, gguf: None },
     Family { name: "gemma2", hub: gemma::plan2, gguf: None },
     Family { name: "gemma3", hub: gemma::plan3_with_images, gguf: None },
     Family { name: "gemma3_text", hub: gemma::plan3, gguf: None },
-    Family { name: "gpt2", hub: gpt2::plan, gguf: None },
-    Family { name: "gpt_bigcode", hub: gpt_bigcode::plan, gguf: None },
+    Family { name: "gpt2", hub: gpt2::plan, gguf: Some(&gguf::GPT2) },
+    Family { name: "gpt_bigcode", hub: gpt_bigcode::plan, gguf: Some(&gguf::GPT_BIGCODE) },
     Family { name: "gpt_neo", hub: gpt_neo::plan, gguf: None },
-    Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: None },
-    Family { name: "gpt_oss", hub: gpt_oss::plan, gguf: None },
-    Family { name: "gptj", hub: gptj::plan, gguf: None },
-    Family { name: "granite", hub: granite::plan, gguf: None },
-    Family { name: "llama", hub: llama::plan, gguf: Some(gguf::llama) },
+    Family { name: "gpt_neox", hub: gpt_neox::plan, gguf: Some(&gguf::GPT_NEOX) },
+    Family { name: "gpt_oss", hub: gpt_oss::plan, gguf: Some(&gguf::GPT_OSS) },
+    Family { name: "gptj", hub: gptj::plan, gguf: Some(&gguf::GPTJ) },
+    Family { name: "granite", hub: granite::plan, gguf: Some(&gguf::GRANITE) },
+    Family { name: "llama", hub: llama::plan, gguf: Some(&gguf::LLAMA) },
     Family { name: "mistral", hub: mistral::plan, gguf: None },
-    Family { name: "mixtral", hub: mixtral::plan, gguf: None },
-    Family { name: "mpt", hub: mpt::plan, gguf: None },
+    Family { name: "mixtral", hub: mixtral::plan, gguf: Some(&gguf::MIXTRAL) },
+    Family { name: "mpt", hub: mpt::plan, gguf: Some(&gguf::MPT) },
     Family { name: "nanogpt", hub: nanogpt::plan, gguf: None },
     Family { name: "olmo", hub: olmo::plan, gguf: None },
     Family { name: "olmo2", hub: olmo::plan2, gguf: None },
     Family { name: "olmo3", hub: olmo::plan3, gguf: None },
     Family { name: "opt", hub: opt::plan, gguf: None },
-    Family { name: "phi", hub: phi::plan, gguf: None },
-    Family { name: "phi3", hub: phi3::plan, gguf: None },
-    Family { name: "qwen2", hub: qwen::qwen2, gguf: None },
-    Family { name: "qwen3", hub: qwen::qwen3, gguf: None },
-    Family { name: "qwen3_moe", hub: qwen::qwen3_moe, gguf: None },
-    Family { name: "smollm3", hub: smollm3::plan, gguf: None },
-    Family { name: "stablelm", hub: stablelm::plan, gguf: None },
-    Family { name: "starcoder2", hub: starcoder2::plan, gguf: None },
+    Family { name: "phi", hub: phi::plan, gguf: Some(&gguf::PHI) },
+    Family { name: "phi3", hub: phi3::plan, gguf: Some(&gguf::PHI3) },
+    Family { name: "qwen2", hub: qwen::qwen2, gguf: Some(&gguf::QWEN2) },
+    Family { name: "qwen3", hub: qwen::qwen3, gguf: Some(&gguf::QWEN3) },
+    Family { name: "qwen3_moe", hub: qwen::qwen3_moe, gguf: Some(&gguf::QWEN3_MOE) },
+    Family { name: "smollm3", hub: smollm3::plan, gguf: Some(&gguf::SMOLLM3) },
+    Family { name: "stablelm", hub: stablelm::plan, gguf: Some(&gguf::STABLELM) },
+    Family { name: "starcoder2", hub: starcoder2::plan, gguf: Some(&gguf::STARCODER2) },
     Family { name: TRANSFORMER_LENS, hub: transformer_lens::plan, gguf: None },
 ];
 
@@ -107,19 +107,45 @@ pub fn name_of(values: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-/// The family of that name, which `key` of `origin` gives.
+/// The family of that name, which `model_type` of `origin` gives.
 ///
 /// # Errors
 /// When there is none: the message has the nearest and the list.
-pub fn find(name: &str, key: &str, origin: &str) -> Result<&'static Family> {
-    if let Some(family) = FAMILIES.iter().find(|family| family.name == name) {
-        return Ok(family);
+pub fn find(name: &str, origin: &str) -> Result<&'static Family> {
+    match FAMILIES.iter().find(|family| family.name == name) {
+        Some(family) => Ok(family),
+        None => Err(unknown("model_type", name, origin, FAMILIES.iter().map(|family| family.name).collect())),
     }
-    let list: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+}
+
+/// The family of a GGUF file whose `general.architecture` is `name`: the one whose own keys the metadata has, where several
+/// share the architecture.
+///
+/// # Errors
+/// As for [`find`].
+pub fn find_gguf(
+    name: &str,
+    metadata: &Metadata,
+    origin: &str,
+) -> Result<(&'static Family, &'static Architecture)> {
+    let with = || FAMILIES.iter().filter_map(|family| Some((family, family.gguf?)));
+    let of = |meant: Option<bool>| {
+        with().find(|(_, known)| known.name == name && known.is_meant(metadata) == meant)
+    };
+    match of(Some(true)).or_else(|| of(None)) {
+        Some(found) => Ok(found),
+        None => {
+            let list = with().map(|(_, known)| known.name).collect();
+            Err(unknown("general.architecture", name, origin, list))
+        }
+    }
+}
+
+fn unknown(key: &str, name: &str, origin: &str, list: BTreeSet<&str>) -> Error {
     let nearest = nearest(name, list.iter().copied()).unwrap_or_default();
-    bail!(
-        "{origin}: {key} `{}` is not known; the nearest that is: `{nearest}` (known: {})",
-        name.escape_debug(),
-        list.join(", ")
+    let list = Vec::from_iter(list).join(", ");
+    anyhow!(
+        "{origin}: {key} `{}` is not known; the nearest that is: `{nearest}` (known: {list})",
+        name.escape_debug()
     )
 }

@@ -1,0 +1,209 @@
+//! The architectures there are: what their files call otherwise than most, and what they leave open.
+
+use serde_json::{Map, Value, json};
+
+use super::Architecture;
+use crate::model::slot::LayerSlot;
+
+/// One whose files say everything as most do.
+const USUAL: Architecture = Architecture {
+    name: "",
+    only_with: None,
+    keys: &[],
+    flags: &[],
+    places: &[],
+    permuted: false,
+    adjust: |_, _| {},
+};
+
+/// BLOOM's.
+pub const BLOOM: Architecture = Architecture {
+    name: "bloom",
+    keys: &[
+        ("block_count", "n_layer"),
+        ("attention.head_count", "n_head"),
+        ("attention.layer_norm_epsilon", "layer_norm_epsilon"),
+        ("context_length", "seq_length"),
+    ],
+    ..USUAL
+};
+
+/// Falcon's. The second normalisation, where there is one, is that of attention.
+pub const FALCON: Architecture = Architecture {
+    name: "falcon",
+    keys: &[
+        ("attention.head_count_kv", "num_kv_heads"),
+        ("attention.layer_norm_epsilon", "layer_norm_epsilon"),
+        ("feed_forward_length", "ffn_hidden_size"),
+    ],
+    flags: &[("bias", "attn_qkv.bias")],
+    adjust: |file, values| {
+        let shared = file.count("attention.head_count_kv").unwrap_or(1) == 1;
+        let norms = if file.has("attn_norm_2.weight") { 2 } else { 1 };
+        values.extend(object(json!({
+            "multi_query": shared,
+            "new_decoder_architecture": !shared,
+            "num_ln_in_parallel_attn": norms,
+        })));
+    },
+    ..USUAL
+};
+
+/// GPT-2's.
+pub const GPT2: Architecture = Architecture { name: "gpt2", keys: GPT2_KEYS, ..USUAL };
+
+/// What GPT-2's configuration and those after it call sizes.
+const GPT2_KEYS: &[(&str, &str)] = &[
+    ("block_count", "n_layer"),
+    ("embedding_length", "n_embd"),
+    ("attention.head_count", "n_head"),
+    ("attention.layer_norm_epsilon", "layer_norm_epsilon"),
+    ("feed_forward_length", "n_inner"),
+    ("context_length", "n_positions"),
+    ("rope.dimension_count", "rotary_dim"),
+];
+
+/// StarCoder's.
+pub const GPT_BIGCODE: Architecture = Architecture {
+    name: "starcoder",
+    keys: GPT2_KEYS,
+    adjust: |file, values| {
+        let shared = file.count("attention.head_count_kv").unwrap_or(1) == 1;
+        values.insert("multi_query".into(), shared.into());
+    },
+    ..USUAL
+};
+
+/// GPT-J's.
+pub const GPTJ: Architecture = Architecture { name: "gptj", keys: GPT2_KEYS, ..USUAL };
+
+/// GPT-NeoX's.
+pub const GPT_NEOX: Architecture =
+    Architecture { name: "gptneox", flags: &[("attention_bias", "attn_qkv.bias")], ..USUAL };
+
+/// gpt-oss's. What it normalises before the experts is called as if it came after attention.
+pub const GPT_OSS: Architecture = Architecture {
+    name: "gpt-oss",
+    keys: &[("expert_feed_forward_length", "intermediate_size")],
+    flags: &[("attention_bias", "attn_q.bias")],
+    places: &[(LayerSlot::MlpNorm, "post_attention_norm")],
+    adjust: |_, values| {
+        // The files leave it out; the models were trained without.
+        if let Some(Value::Object(scaling)) = values.get_mut("rope_scaling") {
+            scaling.insert("truncate".into(), false.into());
+        }
+    },
+    ..USUAL
+};
+
+/// Granite's.
+pub const GRANITE: Architecture = Architecture {
+    name: "granite",
+    keys: &[
+        ("attention.scale", "attention_multiplier"),
+        ("embedding_scale", "embedding_multiplier"),
+        ("residual_scale", "residual_multiplier"),
+        ("logit_scale", "logits_scaling"),
+    ],
+    ..LLAMA
+};
+
+/// Llama's, and that of models which differ from it by less than the format tells: Mistral.
+pub const LLAMA: Architecture = Architecture {
+    name: "llama",
+    flags: &[("attention_bias", "attn_q.bias"), ("mlp_bias", "ffn_up.bias")],
+    permuted: true,
+    ..USUAL
+};
+
+/// Mixtral's, which is Llama's with experts.
+pub const MIXTRAL: Architecture =
+    Architecture { name: "llama", only_with: Some("expert_count"), permuted: true, ..USUAL };
+
+/// MPT's.
+pub const MPT: Architecture = Architecture {
+    name: "mpt",
+    keys: &[
+        ("block_count", "n_layers"),
+        ("embedding_length", "d_model"),
+        ("attention.head_count", "n_heads"),
+        ("attention.layer_norm_epsilon", "layer_norm_epsilon"),
+        ("context_length", "max_seq_len"),
+        // All in one, which is put together below.
+        ("attention.max_alibi_bias", "attn_config"),
+        ("attention.clamp_kqv", "attn_config"),
+        ("attention.head_count_kv", "attn_config"),
+    ],
+    adjust: |file, values| {
+        let (inner, width) = (file.count("feed_forward_length"), file.count("embedding_length"));
+        let ratio = inner.zip(width).and_then(|(inner, width)| inner.checked_div(width));
+        let steepest = file.number("attention.max_alibi_bias").unwrap_or_default();
+        values.extend(object(json!({
+            "expansion_ratio": ratio,
+            "no_bias": !file.has("attn_qkv.bias"),
+            "attn_config": {
+                "qk_ln": file.has("attn_q_norm.weight"),
+                "alibi": steepest > 0.0,
+                "alibi_bias_max": steepest,
+                "clip_qkv": file.number("attention.clamp_kqv"),
+            },
+        })));
+    },
+    ..USUAL
+};
+
+/// Phi's.
+pub const PHI: Architecture = Architecture { name: "phi2", ..USUAL };
+
+/// Phi-3's and Phi-4's.
+pub const PHI3: Architecture = Architecture {
+    name: "phi3",
+    keys: &[("rope.scaling.original_context_length", "original_max_position_embeddings")],
+    ..USUAL
+};
+
+/// Qwen 2's.
+pub const QWEN2: Architecture = Architecture { name: "qwen2", ..USUAL };
+
+/// Qwen 3's.
+pub const QWEN3: Architecture =
+    Architecture { name: "qwen3", flags: &[("attention_bias", "attn_q.bias")], ..USUAL };
+
+/// That of Qwen 3 with experts, whose shares always sum to one.
+pub const QWEN3_MOE: Architecture = Architecture {
+    name: "qwen3moe",
+    keys: &[("expert_count", "num_experts")],
+    adjust: |_, values| {
+        values.insert("norm_topk_prob".into(), true.into());
+    },
+    ..QWEN3
+};
+
+/// SmolLM3's.
+pub const SMOLLM3: Architecture = Architecture { name: "smollm3", ..LLAMA };
+
+/// StableLM's.
+pub const STABLELM: Architecture = Architecture {
+    name: "stablelm",
+    flags: &[("use_qkv_bias", "attn_q.bias"), ("qk_layernorm", "attn_q_norm.weight")],
+    adjust: |file, values| {
+        values.insert("use_parallel_residual".into(), (!file.has("ffn_norm.weight")).into());
+    },
+    ..USUAL
+};
+
+/// StarCoder 2's.
+pub const STARCODER2: Architecture = Architecture {
+    name: "starcoder2",
+    keys: &[("attention.layer_norm_epsilon", "norm_epsilon")],
+    flags: &[("use_bias", "attn_q.bias")],
+    ..USUAL
+};
+
+/// The entries of a literal object.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(entries) => entries,
+        _ => Map::new(),
+    }
+}

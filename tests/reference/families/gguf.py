@@ -1,0 +1,101 @@
+"""GGUF files of the architectures; the reference is what transformers reads from the file, where it can."""
+
+import dataclasses
+
+from gguf import GGMLQuantizationType as Type
+from ggufs import case
+
+from families.bloom import bloom
+from families.falcon import GROUPED, falcon
+from families.gpt2 import gpt2
+from families.gpt_bigcode import bigcode
+from families.gpt_neox import neox
+from families.gpt_oss import gpt_oss
+from families.gptj import gptj
+from families.granite import granite
+from families.llama import llama
+from families.mistral import mistral
+from families.mixtral import mixtral
+from families.mpt import mpt
+from families.phi import phi
+from families.phi3 import longrope, phi3
+from families.qwen import qwen2, qwen3, qwen3_moe
+from families.smollm3 import smollm3
+from families.stablelm import stablelm
+from families.starcoder2 import starcoder2
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 100.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "attention_factor": 1.3,
+    "beta_fast": 1.0,
+    "beta_slow": 0.2,
+}
+# Matrices of 32 columns or a multiple, for types that have blocks.
+SQUARE = dict(hidden_size=32, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+
+STORED = {
+    "gguf-llama-q8": case(llama(**SQUARE), Type.Q8_0, read_back={}),
+    "gguf-bloom": case(bloom(), Type.F16, read_back={}, spread=0.45),
+    "gguf-phi3": case(longrope(10, 6), Type.F16),
+    "gguf-gpt_oss": case(gpt_oss(swiglu_limit=7.0), Type.F16),
+}
+OTHERS = {
+    "gguf-llama-q4": case(llama(**SQUARE), Type.Q4_0, read_back={}),
+    "gguf-llama-f16": case(
+        llama(attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+        Type.F16,
+        read_back=dict(attention_bias=True, mlp_bias=True),
+    ),
+    "gguf-llama3": case(llama(head_dim=16, rope_parameters=LLAMA3)),
+    "gguf-llama-linear": case(llama(rope_parameters=LINEAR, rms_norm_eps=0.01)),
+    "gguf-llama-yarn": case(llama(rope_parameters=YARN, num_key_value_heads=1)),
+    "gguf-mistral": case(mistral(head_dim=10, sliding_window=None), read_back={}),
+    "gguf-mixtral": case(mixtral()),
+    "gguf-gpt2": case(gpt2(), read_back=dict(n_positions=32)),
+    "gguf-gpt2-untied": case(gpt2(n_inner=50, layer_norm_epsilon=0.01, tie_word_embeddings=False)),
+    "gguf-gpt_bigcode": case(bigcode(n_inner=None), spread=0.4),
+    "gguf-gpt_neox": case(neox(layer_norm_eps=0.01)),
+    "gguf-gpt_neox-serial": case(
+        neox(use_parallel_residual=False, rotary_pct=1.0, attention_bias=False, tie_word_embeddings=True)
+    ),
+    "gguf-gptj": case(gptj(), spread=0.4),
+    "gguf-falcon": case(falcon(ffn_hidden_size=96), read_back={}, spread=0.4),
+    "gguf-falcon-grouped": case(falcon(layer_norm_epsilon=0.01, **GROUPED), spread=0.5),
+    "gguf-falcon-one-norm": case(
+        falcon(num_ln_in_parallel_attn=1, bias=True, tie_word_embeddings=False, **GROUPED), spread=0.5
+    ),
+    "gguf-mpt": case(mpt(attn_config={"clip_qkv": 1.5}), spread=0.4),
+    "gguf-mpt-8-heads": case(mpt(n_heads=8, layer_norm_epsilon=0.01, tie_word_embeddings=False), spread=0.5),
+    "gguf-phi": case(phi(), spread=0.4),
+    "gguf-phi3-short": case(longrope(32, 8, attention_factor=1.2)),
+    "gguf-phi3-window": case(phi3(sliding_window=5, hidden_size=32, num_attention_heads=4, num_key_value_heads=2)),
+    "gguf-phi3-plain": case(phi3(tie_word_embeddings=True), read_back=dict(pad_token_id=0)),
+    "gguf-qwen2": case(qwen2(tie_word_embeddings=True), read_back={}),
+    "gguf-qwen2-yarn": case(qwen2(rope_parameters=YARN)),
+    "gguf-qwen3": case(qwen3(), read_back=dict(head_dim=10)),
+    "gguf-qwen3_moe": case(qwen3_moe(norm_topk_prob=True), read_back=dict(moe_intermediate_size=12)),
+    "gguf-smollm3": case(smollm3(num_hidden_layers=5, tie_word_embeddings=False)),
+    "gguf-granite": case(granite()),
+    "gguf-granite-biased": case(
+        granite(attention_bias=True, mlp_bias=True, tie_word_embeddings=False, logits_scaling=0.5), spread=0.4
+    ),
+    "gguf-stablelm": case(stablelm(qk_layernorm=True, use_qkv_bias=True), length=10),
+    "gguf-stablelm-parallel": case(stablelm(use_parallel_residual=True, qk_layernorm=True), length=10),
+    "gguf-stablelm-plain": case(stablelm(), read_back={}),
+    "gguf-starcoder2": case(starcoder2(), read_back={}, spread=0.35),
+    "gguf-starcoder2-plain": case(starcoder2(use_bias=False, norm_epsilon=0.01, tie_word_embeddings=False)),
+}
+
+CASES = STORED | {name: dataclasses.replace(case, stored=False) for name, case in OTHERS.items()}
