@@ -130,7 +130,7 @@ impl Loader<'_> {
     fn mlp(&self, layer: usize, mlp: &Mlp) -> Result<MlpWeights> {
         let spec = self.spec;
         let body = match mlp.experts {
-            None => Body::Dense(self.projections(layer, LayerSlot::Mlp, mlp)?),
+            None => Body::Dense(Box::new(self.projections(layer, LayerSlot::Mlp, mlp)?)),
             Some(experts) => Body::Experts {
                 router: self.layer_linear(layer, LayerSlot::Router, [experts.count, spec.width])?,
                 experts: (0..experts.count)

@@ -18,7 +18,7 @@ pub struct MlpWeights {
 /// What an MLP computes with.
 pub enum Body {
     /// One set of projections for every token.
-    Dense(Projections),
+    Dense(Box<Projections>),
     /// Several, and what picks among them.
     Experts {
         /// From the residual stream to a score for each expert.

@@ -158,7 +158,7 @@ pub fn checked(config: &Config, shape: Shape) -> Result<Shape> {
 
 /// The size of heads that divide the width among them.
 pub fn head_size(config: &Config, width: usize, heads: usize) -> Result<usize> {
-    if width % heads != 0 {
+    if !width.is_multiple_of(heads) {
         bail!("{}: a width of {width} cannot be divided among {heads} heads", config.origin());
     }
     Ok(width / heads)

@@ -105,7 +105,7 @@ fn of(
         bail!("{}: a base of {theta} for a share of {share} is no rotation", scaling.origin());
     }
     let size = (head_size as f64 * share) as usize;
-    if size == 0 || size % 2 != 0 {
+    if size == 0 || !size.is_multiple_of(2) {
         bail!(
             "{}: rotary positions need an even number of a head's {head_size}, not {size}",
             config.origin()
