@@ -27,9 +27,10 @@ LLAMA3 = {
 }
 YARN = {
     "rope_type": "yarn",
-    "rope_theta": 10000.0,
+    # So small that some pairs turn often enough to stay as they are.
+    "rope_theta": 100.0,
     "factor": 4.0,
-    "original_max_position_embeddings": 16,
+    "original_max_position_embeddings": 64,
     "beta_fast": 4.0,
     "beta_slow": 0.5,
 }
