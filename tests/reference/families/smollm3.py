@@ -1,7 +1,7 @@
 """SmolLM3: layers without positions, by list and by interval, with and without windows."""
 
 import torch
-from checkpoints import Case, older_keys, without
+from checkpoints import Case, config_of, older_keys, without
 from transformers import SmolLM3Config, SmolLM3ForCausalLM
 
 SMOLLM3 = dict(
@@ -22,10 +22,17 @@ def smollm3(**options):
     return lambda: SmolLM3ForCausalLM(SmolLM3Config(**SMOLLM3 | options))
 
 
+def older(folder):
+    """The keys of releases before 5; windows are where positions are not."""
+    older_keys(folder)
+    with config_of(folder) as config:
+        del config["layer_types"]
+
+
 CASES = {
     "smollm3": Case(
         lambda: smollm3(no_rope_layers=[1, 0, 1], use_sliding_window=True, sliding_window=5)().to(torch.bfloat16),
-        rewrite=older_keys,
+        rewrite=older,
     ),
     "smollm3-interval": Case(
         smollm3(no_rope_layer_interval=2, num_hidden_layers=4, tie_word_embeddings=False, attention_bias=True),
