@@ -31,8 +31,9 @@ fn fixture(name: &str) -> PathBuf {
 
 /// The path of a case's checkpoint: its folder, or a file that describes itself.
 fn checkpoint(name: &str) -> String {
-    let file = fixture(name).join("ckpt.pt");
-    if file.is_file() { file } else { fixture(name) }.display().to_string()
+    let files = ["model.gguf", "model_final.pth", "ckpt.pt"].map(|file| fixture(name).join(file));
+    let file = files.into_iter().find(|file| file.is_file());
+    file.unwrap_or_else(|| fixture(name)).display().to_string()
 }
 
 fn open(name: &str) -> Model {
@@ -173,6 +174,9 @@ fn half_types_stay_near_the_reference() {
             let scale = expected.logits.iter().fold(0.0f32, |scale, logit| scale.max(logit.abs()));
             let difference =
                 largest_difference(&logits(&model, &run(&model, &expected.ids)), &expected.logits);
+            // A router's scores may be so near each other that rounding picks another expert.
+            let routed = model.decoder.spec.mlp.iter().any(|mlp| mlp.experts.is_some());
+            let bound = if routed && dtype != DtypeChoice::F32 { 2.0 * bound } else { bound };
             assert!(difference < bound * scale, "{name} in {dtype:?}: off by {difference} of {scale}");
         }
     }
