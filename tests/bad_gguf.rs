@@ -144,6 +144,10 @@ fn values_that_are_not_handled() {
         &["key `llama.rope.scaling.type` is `ntk\\u{7}`"],
     );
     refused(
+        &with(&[("llama.rope.scaling.attn_factor", Value::F32(1.5))]),
+        &["key `llama.rope.scaling.attn_factor` is 1.5, which is handled for LongRoPE only"],
+    );
+    refused(
         &with(&[("llama.context_length", Value::String("far".into()))]),
         &["key `llama.context_length` is \"far\", no number"],
     );

@@ -83,7 +83,7 @@ def write(model, file, kind, more):
             add.get(type(value), writer.add_array)(f"{name}.{key}", value)
     writer.add_token_list([f"t{token}" for token in range(config.vocab_size)])
     for to, tensor in tensors(model).items():
-        numbers = np.ascontiguousarray(tensor.detach().float().numpy())
+        numbers = np.ascontiguousarray(tensor.detach().numpy())
         of = kind if numbers.ndim > 1 and "norm" not in to else Type.F32
         writer.add_tensor(to, gguf.quants.quantize(numbers, of), raw_dtype=of)
     writer.write_header_to_file()
@@ -221,7 +221,7 @@ def tensors(model):
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        for name, tensor in parts(name, tensor, config):
+        for name, tensor in parts(name, tensor.float(), config):
             to = names.get_name(name, (".weight", ".bias")) or names.get_name(
                 name.removeprefix("transformer."), (".weight", ".bias")
             )

@@ -6,7 +6,9 @@ from gguf import GGMLQuantizationType as Type
 from ggufs import case
 
 from families.bloom import bloom
+from families.cohere import cohere, cohere2
 from families.falcon import GROUPED, falcon
+from families.gemma import gemma, gemma2, gemma3
 from families.gpt2 import gpt2
 from families.gpt_bigcode import bigcode
 from families.gpt_neox import neox
@@ -17,6 +19,7 @@ from families.llama import llama
 from families.mistral import mistral
 from families.mixtral import mixtral
 from families.mpt import mpt
+from families.olmo import olmo, olmo2, olmo3
 from families.phi import phi
 from families.phi3 import longrope, phi3
 from families.qwen import qwen2, qwen3, qwen3_moe
@@ -45,13 +48,25 @@ YARN = {
 # Matrices of 32 columns or a multiple, for types that have blocks.
 SQUARE = dict(hidden_size=32, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
 
+# Files say nothing of Gemma's scale, which comes from the size of a head.
+OF_HEAD = dict(head_dim=12, query_pre_attn_scalar=12)
+KINDS = ["full_attention", "sliding_attention", "full_attention"]
+CAPS = dict(attn_logit_softcapping=1.5, final_logit_softcapping=2.0)
+
 STORED = {
     "gguf-llama-q8": case(llama(**SQUARE), Type.Q8_0, read_back={}),
     "gguf-bloom": case(bloom(), Type.F16, read_back={}, spread=0.45),
     "gguf-phi3": case(longrope(10, 6), Type.F16),
-    "gguf-gpt_oss": case(gpt_oss(swiglu_limit=7.0), Type.F16),
+    # With a seed for which no token's choice of experts is so close that weights rounded to bf16 change it.
+    "gguf-gpt_oss": case(gpt_oss(swiglu_limit=7.0), Type.F16, seed=3),
 }
 OTHERS = {
+    "gguf-bloom-q8": case(bloom(hidden_size=32, n_head=4), Type.Q8_0, read_back={}, spread=0.45),
+    "gguf-qwen3_moe-q8": case(
+        qwen3_moe(hidden_size=32, moe_intermediate_size=32, head_dim=32, norm_topk_prob=True),
+        Type.Q8_0,
+        read_back=dict(moe_intermediate_size=32),
+    ),
     "gguf-llama-q4": case(llama(**SQUARE), Type.Q4_0, read_back={}),
     "gguf-llama-f16": case(
         llama(attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
@@ -94,6 +109,16 @@ OTHERS = {
     "gguf-stablelm": case(stablelm(qk_layernorm=True, use_qkv_bias=True), length=10),
     "gguf-stablelm-parallel": case(stablelm(use_parallel_residual=True, qk_layernorm=True), length=10),
     "gguf-stablelm-plain": case(stablelm(), read_back={}),
+    "gguf-cohere": case(cohere(use_qk_norm=True), spread=0.4),
+    "gguf-cohere-plain": case(cohere(attention_bias=True, logit_scale=0.5), spread=0.4),
+    "gguf-cohere2": case(cohere2(), spread=0.4),
+    "gguf-gemma": case(gemma(), spread=0.22),
+    "gguf-gemma2": case(gemma2(**OF_HEAD), Type.BF16, read_back=OF_HEAD, length=12),
+    "gguf-gemma2-capped": case(gemma2(**OF_HEAD | CAPS)),
+    "gguf-gemma3": case(gemma3(query_pre_attn_scalar=8)),
+    "gguf-olmo": case(olmo(clip_qkv=2.0), spread=0.5),
+    "gguf-olmo2": case(olmo2(tie_word_embeddings=True), spread=0.5),
+    "gguf-olmo3": case(olmo3(num_hidden_layers=3, layer_types=KINDS), length=24, spread=0.5),
     "gguf-starcoder2": case(starcoder2(), read_back={}, spread=0.35),
     "gguf-starcoder2-plain": case(starcoder2(use_bias=False, norm_epsilon=0.01, tie_word_embeddings=False)),
 }

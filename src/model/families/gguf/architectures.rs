@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Architecture;
+use super::{Architecture, File};
 use crate::model::slot::LayerSlot;
 
 /// One whose files say everything as most do.
@@ -28,6 +28,16 @@ pub const BLOOM: Architecture = Architecture {
     ..USUAL
 };
 
+/// Command R's.
+pub const COHERE: Architecture = Architecture {
+    name: "command-r",
+    flags: &[("attention_bias", "attn_q.bias"), ("use_qk_norm", "attn_q_norm.weight")],
+    ..USUAL
+};
+
+/// Command R7B's and Command A's.
+pub const COHERE2: Architecture = Architecture { name: "cohere2", ..USUAL };
+
 /// Falcon's. The second normalisation, where there is one, is that of attention.
 pub const FALCON: Architecture = Architecture {
     name: "falcon",
@@ -48,6 +58,32 @@ pub const FALCON: Architecture = Architecture {
     },
     ..USUAL
 };
+
+/// Gemma's.
+pub const GEMMA: Architecture = Architecture { name: "gemma", ..USUAL };
+
+/// Gemma 2's.
+pub const GEMMA2: Architecture =
+    Architecture { name: "gemma2", adjust: |file, values| gemma_scale(file, values, 46), ..USUAL };
+
+/// Gemma 3's.
+pub const GEMMA3: Architecture = Architecture {
+    name: "gemma3",
+    keys: &[("rope.freq_base_swa", "rope_local_base_freq")],
+    adjust: |file, values| gemma_scale(file, values, 62),
+    ..USUAL
+};
+
+/// The factor on Gemma's scores comes from the size of a head; in the 27B model, which has `largest` layers, it comes from
+/// the width that each head has of the residual stream.
+fn gemma_scale(file: &File<'_>, values: &mut Map<String, Value>, largest: u64) {
+    let divided = || file.count("embedding_length")?.checked_div(file.count("attention.head_count")?);
+    let size = match file.count("block_count") == Some(largest) {
+        true => divided(),
+        false => file.head_size(),
+    };
+    values.insert("query_pre_attn_scalar".into(), size.into());
+}
 
 /// GPT-2's.
 pub const GPT2: Architecture = Architecture { name: "gpt2", keys: GPT2_KEYS, ..USUAL };
@@ -84,7 +120,6 @@ pub const GPT_NEOX: Architecture =
 /// gpt-oss's. What it normalises before the experts is called as if it came after attention.
 pub const GPT_OSS: Architecture = Architecture {
     name: "gpt-oss",
-    keys: &[("expert_feed_forward_length", "intermediate_size")],
     flags: &[("attention_bias", "attn_q.bias")],
     places: &[(LayerSlot::MlpNorm, "post_attention_norm")],
     adjust: |_, values| {
@@ -151,6 +186,16 @@ pub const MPT: Architecture = Architecture {
     },
     ..USUAL
 };
+
+/// OLMo's.
+pub const OLMO: Architecture = Architecture { name: "olmo", permuted: true, ..USUAL };
+
+/// OLMo 2's.
+pub const OLMO2: Architecture =
+    Architecture { name: "olmo2", flags: &[("attention_bias", "attn_q.bias")], ..USUAL };
+
+/// OLMo 3's, which is that of OLMo 2 with windows.
+pub const OLMO3: Architecture = Architecture { only_with: Some("attention.sliding_window"), ..OLMO2 };
 
 /// Phi's.
 pub const PHI: Architecture = Architecture { name: "phi2", ..USUAL };

@@ -1,5 +1,7 @@
 //! The metadata of GGUF files in the words of `config.json`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json, json};
@@ -110,10 +112,10 @@ pub fn translated(file: &File<'_>) -> Result<Map<String, Json>> {
     values.insert("head_dim".into(), file.head_size().into());
     values.insert("num_key_value_heads".into(), file.count("attention.head_count").into());
     let prefix = file.key("");
-    for (key, value) in file.metadata {
-        if let Some(suffix) = key.strip_prefix(&prefix) {
-            translate(file, suffix, value, &mut values)?;
-        }
+    let own = file.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value)));
+    // In order, so that of several keys the same is refused every time.
+    for (suffix, value) in own.collect::<BTreeMap<_, _>>() {
+        translate(file, suffix, value, &mut values)?;
     }
     values.insert("vocab_size".into(), vocabulary(file)?.into());
     values.insert("tie_word_embeddings".into(), (!file.weights.contains("output.weight")).into());
@@ -184,8 +186,12 @@ fn rotation(file: &File<'_>, values: &mut Map<String, Json>) -> Result<()> {
         Some(Json::String(kind)) => kind,
         // What the format means by a factor alone.
         _ if file.get("rope.scaling.factor").is_some() => "linear".to_owned(),
-        _ => return Ok(()),
+        _ => "none".to_owned(),
     };
+    let factor = "rope.scaling.attn_factor";
+    if let Some(value) = file.number(factor).filter(|&value| value != 1.0 && kind != "longrope") {
+        bail!(file.refuse(factor, &format!("is {value}, which is handled for LongRoPE only")));
+    }
     let taken: &[(&str, &str)] = match kind.as_str() {
         "none" => return Ok(()),
         "linear" => &[("factor", "factor")],
