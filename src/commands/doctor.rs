@@ -95,11 +95,12 @@ fn hub(line: &mut dyn FnMut(&str, &str)) {
 /// Every family with the names that files call it by and the models that it has.
 fn families() -> String {
     let rows = FAMILIES.iter().map(|family| {
-        let gguf = family.gguf.map_or("-", |_| "yes");
-        [family.name, gguf].map(str::to_owned).to_vec()
+        let gguf = family.gguf.map_or("-", |gguf| gguf.name);
+        [family.name, gguf, family.models].map(str::to_owned).to_vec()
     });
-    let heading = ["model_type", "GGUF"].map(str::to_owned).to_vec();
+    let heading = ["model_type", "GGUF", "models"].map(str::to_owned).to_vec();
     aligned(std::iter::once(heading).chain(rows), |_| Align::Left)
+        + "\nAll of them as safetensors and as files of PyTorch; those with a name under GGUF in that format too.\n"
 }
 
 const PLATFORM: (&str, &str) = (std::env::consts::OS, std::env::consts::ARCH);

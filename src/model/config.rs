@@ -90,9 +90,10 @@ impl Config {
     /// A whole number.
     pub fn optional_count(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
+        // Larger sizes than these no model has; products of them could overflow, and of layers and heads there are lists.
+        let most = if ["layer", "head"].iter().any(|word| key.contains(word)) { 1 << 16 } else { 1 << 32 };
         match value.as_u64() {
-            // Larger sizes than these no model has, and products of them could overflow.
-            Some(number) if number <= 1 << 32 => Ok(Some(number as usize)),
+            Some(number) if number <= most => Ok(Some(number as usize)),
             _ => bail!("{}: key `{key}` is {value}, no reasonable count", self.origin),
         }
     }
