@@ -316,6 +316,20 @@ fn a_ranking_with_rounded_weights_says_how_far_scores_moved() {
 }
 
 #[test]
+fn the_families_are_listed_with_their_names_and_models() {
+    let list = stdout(&["doctor", "--families"]);
+    for family in attnscope::model::families::FAMILIES {
+        let line = list.lines().find(|line| line.split_whitespace().next() == Some(family.name)).unwrap();
+        assert!(line.ends_with(family.models), "{line}");
+        assert!(family.gguf.is_none_or(|gguf| line.contains(gguf.name)), "{line}");
+    }
+    assert!(list.contains("gpt_neox          gptneox     GPT-NeoX, Pythia"), "{list}");
+    // The names are those that an unknown one is answered with, in order and once.
+    let names: Vec<&str> = attnscope::model::families::FAMILIES.iter().map(|family| family.name).collect();
+    assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+}
+
+#[test]
 fn a_tokenizer_may_come_from_elsewhere() {
     let fixture = |name: &str| format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     // The ids of the fixture's tokenizer fit in the shipped model's vocabulary.
