@@ -1,17 +1,20 @@
 //! The one decoder: embedding, layers of attention and MLP, unembedding, as a [`Spec`] describes them.
 
+mod ends;
+mod heads;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
+use self::heads::{Angles, smear};
 use super::{
     attention::{self, Inputs, Rule, Watch},
     linear::Linear,
     mlp::MlpWeights,
     norm::NormWeights,
-    rotary::Pairing,
-    spec::{NormOver, NormPlace, Positions, ReadBy, Spec},
+    spec::{NormPlace, Spec},
     trace::{LayerTrace, Trace},
 };
 use crate::{error::Interrupted, head::Head};
@@ -39,9 +42,6 @@ pub struct LayerWeights {
     /// The MLP, in models that have one.
     pub mlp: Option<MlpWeights>,
 }
-
-/// Cosines and sines of each rotation there is, each `[tokens, size / 2]`.
-type Angles = Vec<(Tensor, Tensor)>;
 
 /// A model, ready to run.
 pub struct Decoder {
@@ -324,92 +324,6 @@ impl Decoder {
         }
     }
 
-    /// What queries and keys are made of: the normalised residual stream, `[sequences * tokens, width]`, with positions
-    /// added to it where they are not in it already.
-    fn placed(&self, normed: &Tensor, sequences: usize, start: usize) -> Result<Tensor> {
-        match (&self.positions, &self.spec.positions) {
-            (Some(positions), &Positions::Learned { offset, read_by: ReadBy::QueriesAndKeys }) => {
-                let (rows, width) = normed.dims2()?;
-                let places = places(offset + start, rows / sequences);
-                let apart = normed.reshape((sequences, rows / sequences, width))?;
-                let placed = apart.broadcast_add(&positions.rows(&places, &self.device)?)?;
-                Ok(placed.reshape((rows, width))?)
-            }
-            _ => Ok(normed.clone()),
-        }
-    }
-
-    /// The queries of a layer, `[sequences, heads, tokens, head_size]`, rotated, of what [`Self::placed`] gives.
-    fn queries(&self, layer: usize, placed: &Tensor, sequences: usize, angles: &Angles) -> Result<Tensor> {
-        let weights = &self.layers[layer];
-        let flat = self.clipped(weights.query.forward(placed)?)?;
-        let heads = self.normed_heads(&flat, weights.query_norm.as_ref(), sequences, self.spec.heads)?;
-        self.rotate(layer, &heads, angles)
-    }
-
-    /// The keys of a layer, `[sequences, kv_heads, tokens, head_size]`, rotated and not yet smeared.
-    fn keys(&self, layer: usize, placed: &Tensor, sequences: usize, angles: &Angles) -> Result<Tensor> {
-        let weights = &self.layers[layer];
-        let flat = self.clipped(weights.key.forward(placed)?)?;
-        let heads = self.normed_heads(&flat, weights.key_norm.as_ref(), sequences, self.spec.kv_heads)?;
-        self.rotate(layer, &heads, angles)
-    }
-
-    fn clipped(&self, flat: Tensor) -> Result<Tensor> {
-        Ok(match self.spec.attention.clip {
-            Some(clip) => flat.clamp(-clip, clip)?,
-            None => flat,
-        })
-    }
-
-    /// `[sequences * tokens, heads * head_size]`, normalised, as `[sequences, heads, tokens, head_size]`.
-    fn normed_heads(
-        &self,
-        flat: &Tensor,
-        norm: Option<&NormWeights>,
-        sequences: usize,
-        heads: usize,
-    ) -> Result<Tensor> {
-        let (Some(norm), Some(spec)) = (norm, self.spec.attention.query_key_norm) else {
-            return self.split_heads(flat, sequences, heads);
-        };
-        let apart = || flat.reshape(((), self.spec.head_size));
-        let normed = match spec.over {
-            NormOver::AllHeads => norm.apply(flat)?,
-            NormOver::Head => norm.apply(&apart()?)?,
-            NormOver::HeadWithItsGains => {
-                let apart = apart()?;
-                let divided = norm.centred(&apart)?.broadcast_div(&norm.divisors(&apart)?)?;
-                divided.reshape(flat.dims())?.broadcast_mul(&norm.gain)?.broadcast_add(&norm.bias)?
-            }
-        };
-        self.split_heads(&normed, sequences, heads)
-    }
-
-    /// `[sequences * tokens, heads * head_size]` as `[sequences, heads, tokens, head_size]`.
-    fn split_heads(&self, flat: &Tensor, sequences: usize, heads: usize) -> Result<Tensor> {
-        let split = flat.reshape((sequences, (), heads, self.spec.head_size))?;
-        Ok(split.transpose(1, 2)?.contiguous()?)
-    }
-
-    /// The key at `start - 1` before it was smeared, `[1, kv_heads, 1, head_size]`: made again from the residual stream,
-    /// so that the trace need not keep every key twice.
-    fn key_before(&self, layer: usize, store: &LayerTrace, start: usize) -> Result<Tensor> {
-        let x = store.residual.view()?.narrow(0, start - 1, 1)?;
-        let placed = self.placed(&self.layers[layer].norm.apply(&x)?, 1, start - 1)?;
-        self.keys(layer, &placed, 1, &self.angles(start - 1, 1, start)?)
-    }
-
-    /// Queries `[heads, tokens, head_size]` and keys `[kv_heads, tokens, head_size]` of a layer at positions `0..tokens`,
-    /// of a normalised residual stream `[tokens, width]` without positions. Keys are not smeared.
-    pub fn queries_and_keys(&self, layer: usize, normed: &Tensor) -> Result<(Tensor, Tensor)> {
-        let tokens = normed.dim(0)?;
-        let placed = self.placed(normed, 1, 0)?;
-        let angles = self.angles(0, tokens, tokens)?;
-        let queries = self.queries(layer, &placed, 1, &angles)?;
-        Ok((queries.squeeze(0)?, self.keys(layer, &placed, 1, &angles)?.squeeze(0)?))
-    }
-
     /// What the first layer's MLP writes of embeddings that no attention has changed, `[rows, width]`; `None` where there
     /// is none.
     pub fn first_mlp(&self, x: &Tensor) -> Result<Option<Tensor>> {
@@ -417,135 +331,6 @@ impl Decoder {
         let (Some(weights), Some(mlp)) = (weights, self.spec.mlp.first()) else { return Ok(None) };
         let made = weights.forward(x, mlp)?;
         Ok(Some((self.add(x, made, weights.post_norm.as_ref())? - x)?))
-    }
-
-    /// Cosines and sines of each rotation for positions `start..start + tokens` of a sequence of `total` tokens.
-    fn angles(&self, start: usize, tokens: usize, total: usize) -> Result<Angles> {
-        let Positions::Rotary { tables, .. } = &self.spec.positions else { return Ok(Angles::new()) };
-        let positions: Vec<f32> = (start..start + tokens).map(|position| position as f32).collect();
-        let positions = Tensor::from_vec(positions, (tokens, 1), &Device::Cpu)?;
-        let table = |table: &super::rotary::Rotary| {
-            let frequencies = Tensor::new(&*table.frequencies(total), &Device::Cpu)?.unsqueeze(0)?;
-            let angles = positions.broadcast_mul(&frequencies)?;
-            let placed = |x: Tensor| scaled(x, table.factor).and_then(|x| Ok(x.to_device(&self.device)?));
-            Ok((placed(angles.cos()?)?, placed(angles.sin()?)?))
-        };
-        tables.iter().map(table).collect()
-    }
-
-    /// Rotates queries or keys of a layer, `[sequences, heads, tokens, head_size]`.
-    fn rotate(&self, layer: usize, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let Positions::Rotary { tables, of_layer } = &self.spec.positions else { return Ok(x.clone()) };
-        let Some(table) = of_layer[layer] else { return Ok(x.clone()) };
-        let (rotary, (cos, sin)) = (&tables[table], &angles[table]);
-        let turn = |x: &Tensor| match rotary.pairing {
-            Pairing::Halves => candle_nn::rotary_emb::rope(x, cos, sin),
-            Pairing::Neighbours => candle_nn::rotary_emb::rope_i(x, cos, sin),
-        };
-        let rest = self.spec.head_size - rotary.size;
-        if rest == 0 {
-            return Ok(turn(x)?);
-        }
-        let turned = turn(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
-        Ok(Tensor::cat(&[turned, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
-    }
-
-    /// Embeds `sequences` sequences of equal length that begin at position `start`: `[sequences, tokens, width]`.
-    fn embed(&self, ids: &[u32], sequences: usize, start: usize) -> Result<Tensor> {
-        let tokens = ids.len() / sequences;
-        let x = self.embedded(ids)?.reshape((sequences, tokens, self.spec.width))?;
-        Ok(match self.position_rows(start, tokens)? {
-            Some(positions) => x.broadcast_add(&positions)?,
-            None => x,
-        })
-    }
-
-    /// The residual stream that tokens begin with, but for their positions: `[ids, width]`.
-    pub fn embedded(&self, ids: &[u32]) -> Result<Tensor> {
-        let rows = self.embedding.rows(ids, &self.device)?;
-        let rows = match &self.projection_in {
-            Some(projection) => projection.product(&rows)?,
-            None => rows,
-        };
-        let rows = scaled(rows, self.spec.embedding.scale)?;
-        match &self.embedding_norm {
-            Some(norm) => norm.apply(&rows),
-            None => Ok(rows),
-        }
-    }
-
-    /// The learned vectors of positions `start..start + tokens` that the residual stream begins with, `[tokens, width]`;
-    /// `None` where there are none in it.
-    pub fn position_rows(&self, start: usize, tokens: usize) -> Result<Option<Tensor>> {
-        match (&self.positions, &self.spec.positions) {
-            (Some(positions), &Positions::Learned { offset, read_by: ReadBy::Everything }) => {
-                positions.rows(&places(offset + start, tokens), &self.device).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Logits, `[rows, vocabulary]`, of the residual stream after the last layer, `[rows, width]`.
-    pub fn logits(&self, last: &Tensor) -> Result<Tensor> {
-        self.unembed(&self.norm.apply(last)?)
-    }
-
-    /// Logits, `[rows, vocabulary]`, of the residual stream after the last normalisation, `[rows, width]`.
-    pub fn unembed(&self, normed: &Tensor) -> Result<Tensor> {
-        let logits = self.unembedding().forward(&self.outward(normed)?)?;
-        let logits = scaled(logits, self.spec.logits.scale)?;
-        Ok(match self.spec.logits.cap {
-            Some(cap) => (scaled(logits, 1.0 / cap)?.tanh()? * f64::from(cap))?,
-            None => logits,
-        })
-    }
-
-    /// The residual stream in the width of the embedding, `[rows, embedding width]`.
-    fn outward(&self, normed: &Tensor) -> Result<Tensor> {
-        match &self.projection_out {
-            Some(projection) => projection.product(normed),
-            None => Ok(normed.clone()),
-        }
-    }
-
-    /// What heads write to the residual stream at some tokens, `[rows, width]`, when their outputs side by side are
-    /// `part`, `[rows, heads * head_size]`, and those of all heads are `whole`; without the projection's bias, which
-    /// belongs to no head. A normalisation of what attention writes divides as it does for the whole.
-    pub fn write(&self, layer: usize, part: &Tensor, whole: &Tensor) -> Result<Tensor> {
-        let weights = &self.layers[layer];
-        let written = weights.output.product(part)?;
-        let written = match &weights.post_norm {
-            Some(norm) if self.spec.norm.place.is_after() => {
-                norm.of_part(&written, &weights.output.forward(whole)?)?
-            }
-            _ => written,
-        };
-        scaled(written, self.spec.residual_scale)
-    }
-
-    /// Logits that `part` of the residual stream makes by itself, `[1, vocabulary]`, where the whole is `last`
-    /// `[1, width]`: the last normalisation is taken with the whole's mean square (or variance), and logits are not bent.
-    pub fn direct_logits(&self, part: &Tensor, last: &Tensor) -> Result<Tensor> {
-        let logits = self.unembedding().product(&self.outward(&self.norm.of_part(part, last)?)?)?;
-        scaled(logits, self.spec.logits.scale)
-    }
-
-    /// The stored matrix at the end of [`Self::unembed`].
-    fn unembedding(&self) -> &Linear {
-        self.unembedding.as_ref().unwrap_or(&self.embedding)
-    }
-
-    /// The directions in the normalised residual stream that make the logits of `ids`, `[ids, width]`.
-    pub fn unembedding_rows(&self, ids: &[u32]) -> Result<Tensor> {
-        let rows = self.unembedding().rows(ids, &self.device)?;
-        let rows = match &self.projection_out {
-            Some(projection) => {
-                let outputs: Vec<u32> = (0..projection.outputs() as u32).collect();
-                rows.matmul(&projection.rows(&outputs, &self.device)?)?
-            }
-            None => rows,
-        };
-        scaled(rows, self.spec.logits.scale)
     }
 
     /// Checks that `ids` exist and fit in the context after `start` tokens.
@@ -575,13 +360,6 @@ fn places(start: usize, tokens: usize) -> Vec<u32> {
 /// `x * factor`, where that is anything else.
 fn scaled(x: Tensor, factor: f32) -> Result<Tensor> {
     Ok(if factor == 1.0 { x } else { (x * f64::from(factor))? })
-}
-
-/// Mixes each of `keys`, `[sequences, heads, tokens, head_size]`, with the one before it; `before` comes before the first,
-/// and is the first itself at the start of a sequence, which then stays as it is.
-fn smear(keys: &Tensor, before: &Tensor, share: &Tensor) -> Result<Tensor> {
-    let earlier = Tensor::cat(&[before, &keys.narrow(2, 0, keys.dim(2)? - 1)?], 2)?;
-    Ok((keys + (earlier - keys)?.broadcast_mul(share)?)?)
 }
 
 /// Replaces the output of one head, in `[1, tokens, heads * head_size]`, by its mean over the tokens; a mean that is

@@ -1,0 +1,153 @@
+//! From the normalised residual stream to the queries and keys of heads: projected, cut off, normalised, rotated, smeared.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+use super::{Decoder, places, scaled};
+use crate::model::{
+    norm::NormWeights,
+    rotary::{Pairing, Rotary},
+    spec::{NormOver, Positions, ReadBy},
+    trace::LayerTrace,
+};
+
+/// Cosines and sines of each rotation there is, each `[tokens, size / 2]`.
+pub type Angles = Vec<(Tensor, Tensor)>;
+
+impl Decoder {
+    /// What queries and keys are made of: the normalised residual stream, `[sequences * tokens, width]`, with positions
+    /// added to it where they are not in it already.
+    pub(super) fn placed(&self, normed: &Tensor, sequences: usize, start: usize) -> Result<Tensor> {
+        match (&self.positions, &self.spec.positions) {
+            (Some(positions), &Positions::Learned { offset, read_by: ReadBy::QueriesAndKeys }) => {
+                let (rows, width) = normed.dims2()?;
+                let places = places(offset + start, rows / sequences);
+                let apart = normed.reshape((sequences, rows / sequences, width))?;
+                let placed = apart.broadcast_add(&positions.rows(&places, &self.device)?)?;
+                Ok(placed.reshape((rows, width))?)
+            }
+            _ => Ok(normed.clone()),
+        }
+    }
+
+    /// The queries of a layer, `[sequences, heads, tokens, head_size]`, rotated, of what [`Self::placed`] gives.
+    pub(super) fn queries(
+        &self,
+        layer: usize,
+        placed: &Tensor,
+        sequences: usize,
+        angles: &Angles,
+    ) -> Result<Tensor> {
+        let weights = &self.layers[layer];
+        let flat = self.clipped(weights.query.forward(placed)?)?;
+        let heads = self.normed_heads(&flat, weights.query_norm.as_ref(), sequences, self.spec.heads)?;
+        self.rotate(layer, &heads, angles)
+    }
+
+    /// The keys of a layer, `[sequences, kv_heads, tokens, head_size]`, rotated and not yet smeared.
+    pub(super) fn keys(
+        &self,
+        layer: usize,
+        placed: &Tensor,
+        sequences: usize,
+        angles: &Angles,
+    ) -> Result<Tensor> {
+        let weights = &self.layers[layer];
+        let flat = self.clipped(weights.key.forward(placed)?)?;
+        let heads = self.normed_heads(&flat, weights.key_norm.as_ref(), sequences, self.spec.kv_heads)?;
+        self.rotate(layer, &heads, angles)
+    }
+
+    pub(super) fn clipped(&self, flat: Tensor) -> Result<Tensor> {
+        Ok(match self.spec.attention.clip {
+            Some(clip) => flat.clamp(-clip, clip)?,
+            None => flat,
+        })
+    }
+
+    /// `[sequences * tokens, heads * head_size]`, normalised, as `[sequences, heads, tokens, head_size]`.
+    fn normed_heads(
+        &self,
+        flat: &Tensor,
+        norm: Option<&NormWeights>,
+        sequences: usize,
+        heads: usize,
+    ) -> Result<Tensor> {
+        let (Some(norm), Some(spec)) = (norm, self.spec.attention.query_key_norm) else {
+            return self.split_heads(flat, sequences, heads);
+        };
+        let apart = || flat.reshape(((), self.spec.head_size));
+        let normed = match spec.over {
+            NormOver::AllHeads => norm.apply(flat)?,
+            NormOver::Head => norm.apply(&apart()?)?,
+            NormOver::HeadWithItsGains => {
+                let apart = apart()?;
+                let divided = norm.centred(&apart)?.broadcast_div(&norm.divisors(&apart)?)?;
+                divided.reshape(flat.dims())?.broadcast_mul(&norm.gain)?.broadcast_add(&norm.bias)?
+            }
+        };
+        self.split_heads(&normed, sequences, heads)
+    }
+
+    /// `[sequences * tokens, heads * head_size]` as `[sequences, heads, tokens, head_size]`.
+    pub(super) fn split_heads(&self, flat: &Tensor, sequences: usize, heads: usize) -> Result<Tensor> {
+        let split = flat.reshape((sequences, (), heads, self.spec.head_size))?;
+        Ok(split.transpose(1, 2)?.contiguous()?)
+    }
+
+    /// The key at `start - 1` before it was smeared, `[1, kv_heads, 1, head_size]`: made again from the residual stream,
+    /// so that the trace need not keep every key twice.
+    pub(super) fn key_before(&self, layer: usize, store: &LayerTrace, start: usize) -> Result<Tensor> {
+        let x = store.residual.view()?.narrow(0, start - 1, 1)?;
+        let placed = self.placed(&self.layers[layer].norm.apply(&x)?, 1, start - 1)?;
+        self.keys(layer, &placed, 1, &self.angles(start - 1, 1, start)?)
+    }
+
+    /// Queries `[heads, tokens, head_size]` and keys `[kv_heads, tokens, head_size]` of a layer at positions `0..tokens`,
+    /// of a normalised residual stream `[tokens, width]` without positions. Keys are not smeared.
+    pub fn queries_and_keys(&self, layer: usize, normed: &Tensor) -> Result<(Tensor, Tensor)> {
+        let tokens = normed.dim(0)?;
+        let placed = self.placed(normed, 1, 0)?;
+        let angles = self.angles(0, tokens, tokens)?;
+        let queries = self.queries(layer, &placed, 1, &angles)?;
+        Ok((queries.squeeze(0)?, self.keys(layer, &placed, 1, &angles)?.squeeze(0)?))
+    }
+
+    /// Cosines and sines of each rotation for positions `start..start + tokens` of a sequence of `total` tokens.
+    pub(super) fn angles(&self, start: usize, tokens: usize, total: usize) -> Result<Angles> {
+        let Positions::Rotary { tables, .. } = &self.spec.positions else { return Ok(Angles::new()) };
+        let positions: Vec<f32> = (start..start + tokens).map(|position| position as f32).collect();
+        let positions = Tensor::from_vec(positions, (tokens, 1), &Device::Cpu)?;
+        let table = |table: &Rotary| {
+            let frequencies = Tensor::new(&*table.frequencies(total), &Device::Cpu)?.unsqueeze(0)?;
+            let angles = positions.broadcast_mul(&frequencies)?;
+            let placed = |x: Tensor| scaled(x, table.factor).and_then(|x| Ok(x.to_device(&self.device)?));
+            Ok((placed(angles.cos()?)?, placed(angles.sin()?)?))
+        };
+        tables.iter().map(table).collect()
+    }
+
+    /// Rotates queries or keys of a layer, `[sequences, heads, tokens, head_size]`.
+    fn rotate(&self, layer: usize, x: &Tensor, angles: &Angles) -> Result<Tensor> {
+        let Positions::Rotary { tables, of_layer } = &self.spec.positions else { return Ok(x.clone()) };
+        let Some(table) = of_layer[layer] else { return Ok(x.clone()) };
+        let (rotary, (cos, sin)) = (&tables[table], &angles[table]);
+        let turn = |x: &Tensor| match rotary.pairing {
+            Pairing::Halves => candle_nn::rotary_emb::rope(x, cos, sin),
+            Pairing::Neighbours => candle_nn::rotary_emb::rope_i(x, cos, sin),
+        };
+        let rest = self.spec.head_size - rotary.size;
+        if rest == 0 {
+            return Ok(turn(x)?);
+        }
+        let turned = turn(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
+        Ok(Tensor::cat(&[turned, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
+    }
+}
+
+/// Mixes each of `keys`, `[sequences, heads, tokens, head_size]`, with the one before it; `before` comes before the first,
+/// and is the first itself at the start of a sequence, which then stays as it is.
+pub fn smear(keys: &Tensor, before: &Tensor, share: &Tensor) -> Result<Tensor> {
+    let earlier = Tensor::cat(&[before, &keys.narrow(2, 0, keys.dim(2)? - 1)?], 2)?;
+    Ok((keys + (earlier - keys)?.broadcast_mul(share)?)?)
+}
