@@ -28,7 +28,8 @@ pub struct Config {
     pub num_attention_heads: usize,
     /// Numbers in a head's queries, keys and values.
     pub head_dim: usize,
-    /// Whether keys are mixed with the key before; see [`Spec::smeared_keys`](crate::model::spec::Spec::smeared_keys).
+    /// Whether keys are mixed with the key before; see
+    /// [`Attention::smeared_keys`](crate::model::spec::Attention::smeared_keys).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub smeared_keys: bool,
     /// Tokens in the longest sequence trained on.
