@@ -336,7 +336,20 @@ impl Loader<'_> {
     fn stored(&self, source: &Source) -> Result<StoredTensor> {
         let tensor = self.weights.get(&source.tensor)?;
         match source.entry {
-            Some(entry) => tensor.part(entry),
+            Some(entry) => {
+                let experts = self.spec.mlp.iter().find_map(|mlp| mlp.experts);
+                if let (Some(experts), Some(&stacked)) = (experts, tensor.shape.first())
+                    && experts.count != stacked
+                {
+                    bail!(
+                        "tensor `{}` is {:?}, but the configuration asks for {} experts",
+                        tensor.name.escape_debug(),
+                        tensor.shape,
+                        experts.count
+                    );
+                }
+                tensor.part(entry)
+            }
             None => Ok(tensor.clone()),
         }
     }
