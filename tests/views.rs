@@ -67,7 +67,7 @@ fn the_share_of_a_sink_is_on_the_screen() {
         assert!(!bench.screen().contains("sink"));
         bench.engine.sink = Some(0.254);
         bench.keys("h");
-        bench.shows("0.25 on its sink");
+        bench.shows("Pattern 1.3 · 0.25 on its sink");
         bench.shows("0.25 on its sink, which is no token");
     }
 }

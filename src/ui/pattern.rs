@@ -84,14 +84,14 @@ fn title(app: &App, info: &ModelInfo) -> String {
     if app.session.ablated.contains(&look.head) {
         title += " · ablated";
     }
+    if let Some(share) = answer.value.sink {
+        title += &format!(" · {share:.2} on its sink");
+    }
     let score = app.explore.score;
     if let (Some(scores), Some((place, of))) =
         (app.ranking.get(info, look.head), app.ranking.place(info, look.head, score))
     {
         title += &format!(" · {} {:.2}, rank {place} of {of}", score.name(), scores.get(score));
-    }
-    if let Some(share) = answer.value.sink {
-        title += &format!(" · {share:.2} on its sink");
     }
     if info.kv_heads < info.heads {
         title += &format!(" · KV head {}", look.head.head * info.kv_heads / info.heads.max(1));
