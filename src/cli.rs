@@ -70,7 +70,7 @@ pub struct Common {
     /// Model that MODEL, a LoRA adapter, is merged into: anything that MODEL itself may be
     #[arg(long, global = true, value_name = "MODEL")]
     pub base: Option<String>,
-    /// Folder or tokenizer.json to take the tokenizer from, where the model has none or another is wanted
+    /// Folder, tokenizer.json or .gguf file to take the tokenizer from, where the model has none or another is wanted
     #[arg(long, global = true, value_name = "PATH")]
     pub tokenizer: Option<String>,
     /// Ask the hub for a newer commit of a model that is in the cache
@@ -253,7 +253,7 @@ pub struct PromptArgs {
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// Token ids to run, exactly as given: no BOS is added
-    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',', value_parser = token_id)]
     pub ids: Option<Vec<u32>>,
 }
 
@@ -324,6 +324,9 @@ pub struct TraceArgs {
         value_name = "FILE.safetensors"
     )]
     pub out: PathBuf,
+    /// Whether the prompt begins with the BOS token
+    #[arg(long, default_value = "auto", value_parser = bos())]
+    pub bos: Bos,
     /// Layers whose patterns are written [default: all]
     #[arg(long, value_name = "L,L", value_delimiter = ',')]
     pub layers: Option<Vec<usize>>,
@@ -342,10 +345,10 @@ pub struct VerifyArgs {
         value_name = "FILE.safetensors"
     )]
     pub reference: PathBuf,
-    /// Largest difference of patterns that is allowed [default: 1e-4; for weights held in f16 1e-2, in bf16 5e-2]
+    /// Largest difference of patterns that is allowed [default: 1e-4; with weights rounded to f16 1e-2, to bf16 5e-2]
     #[arg(long, value_name = "SIZE")]
     pub patterns: Option<f32>,
-    /// Largest difference of logits, as a share of their scale [default: 2e-4; in f16 1e-2, in bf16 5e-2]
+    /// Largest difference of logits, as a share of their scale [default: 2e-4; rounded to f16 1e-2, to bf16 5e-2]
     #[arg(long, value_name = "SHARE")]
     pub logits: Option<f32>,
     /// How to print it
@@ -423,6 +426,12 @@ pub enum ListFormat {
     Table,
     /// One JSON object.
     Json,
+}
+
+fn token_id(text: &str) -> Result<u32, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| "token ids are whole numbers with commas between them, such as 1,2,3".into())
 }
 
 fn scores() -> impl TypedValueParser<Value = Score> {

@@ -56,9 +56,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
     .map(|()| ExitCode::SUCCESS)
 }
 
+/// Whether a line is one of a backtrace, which libraries put into their messages where RUST_BACKTRACE is set.
+fn is_frame(line: &str) -> bool {
+    let line = line.trim_start();
+    let number = line.split_once(": ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    number || line.starts_with("at ") && line.contains(".rs:") || line.starts_with("at ./")
+}
+
 /// Says on one line what went wrong; control characters, from a path or a file, must not reach the terminal.
 fn fail(message: &str) -> ExitCode {
-    let clean: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let message: Vec<&str> = message.lines().filter(|line| !is_frame(line)).collect();
+    let clean: String = message.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _ = writeln!(stderr(), "attnscope: {clean}");
     ExitCode::from(ERROR)
 }

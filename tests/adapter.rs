@@ -192,7 +192,7 @@ fn adapters_that_are_not_merged_say_why() {
         &adapter("plain"),
         Some("llama-gqa"),
         &[
-            "adapter_model.safetensors with",
+            "adapter_model.safetensors, an adapter of example/gpt2, with",
             "no tensor `transformer.h.0.attn.c_attn.weight`",
             "the nearest is `model.",
         ],
@@ -210,10 +210,19 @@ fn adapters_that_are_not_merged_say_why() {
         (json!({"init_lora_weights": "pissa_niter_4"}), "key `init_lora_weights` is `pissa_niter_4`"),
         (json!({"lora_alpha": "x"}), "invalid type: string \"x\""),
         (json!({"alpha_pattern": {"(": 1}}), "key `alpha_pattern.(` is no pattern"),
+        (json!({"rank_pattern": {"(": 1}}), "key `rank_pattern.(` is no pattern"),
     ] {
         let folder = changed("plain", &keys);
         refused(folder.path(), Some("gpt2"), &["adapter_config.json: ", expected]);
     }
+    refused(changed("plain", &json!({"r": 6})).path(), Some("gpt2"), &["lora_A is [", "asks for the rank 6"]);
+    let folder = changed("plain", &json!({}));
+    fs::remove_file(folder.path().join("adapter_model.safetensors")).unwrap();
+    refused(
+        folder.path(),
+        Some("gpt2"),
+        &["adapter_config.json of an adapter and no adapter_model.safetensors"],
+    );
     let folder = changed("plain", &json!({}));
     fs::write(folder.path().join("adapter_config.json"), "{").unwrap();
     refused(folder.path(), Some("gpt2"), &["adapter_config.json is no JSON object"]);

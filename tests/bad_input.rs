@@ -64,6 +64,7 @@ fn prompts_that_cannot_be_run() {
     trace(&gpt2, &vec!["1"; 5000].join(","), &["5000 tokens", "context"]);
     refused(&["show", model, "--prompt", "", "--head", "0.0", "-q"], &["prompt is empty"]);
     refused(&["show", model, "--prompt", "a", "--head", "7.0", "-q"], &["7.0", "no such head"]);
+    refused(&["show", model, "--ids", "1 2", "--head", "0.0", "-q"], &["commas between them"]);
     refused(&["show", model, "--prompt", "a", "--head", "x", "-q"], &["--head", "layer.head"]);
     refused(&["show", model, "--prompt", "a", "--head", "0.0", "--token", "99", "-q"], &["--token 99"]);
     refused(&["rank", model, "--length", "100000", "-q"], &["--length"]);
@@ -144,6 +145,10 @@ fn shards_that_are_missing_or_lead_outside() {
     let index = folder.path().join("model.safetensors.index.json");
     fs::write(&index, r#"{"weight_map":{"a":"../../etc/passwd"}}"#).unwrap();
     trace(folder.path(), "1,2", &["outside"]);
+    for file in [&index, &folder.path().join("circuits.safetensors")] {
+        fs::remove_file(file).unwrap();
+    }
+    trace(folder.path(), "1,2", &["model-00001-of-00002.safetensors", "no index", ".index.json"]);
     fs::write(&index, "{").unwrap();
     trace(folder.path(), "1,2", &["model.safetensors.index.json"]);
 }
@@ -161,6 +166,19 @@ fn configurations_that_do_not_fit() {
             "rope_scaling",
             serde_json::json!({"rope_type": "spiral", "factor": 2.0}),
             &["`spiral`"],
+        ),
+        ("llama3-rope", "rope_scaling", serde_json::json!({"rope_type": "yarn"}), &["`factor` is missing"]),
+        (
+            "llama3-rope",
+            "rope_scaling",
+            serde_json::json!({"rope_type": "llama3", "factor": 8.0}),
+            &["`low_freq_factor` is missing"],
+        ),
+        (
+            "llama3-rope",
+            "rope_parameters",
+            serde_json::json!({"rope_type": "default"}),
+            &["`rope_parameters` and `rope_scaling`", "leave one of them out"],
         ),
         ("llama3-rope", "smeared_keys", true.into(), &["`smeared_keys`", "not handled"]),
         ("llama3-rope", "num_hidden_layers", 0.into(), &["`num_hidden_layers` is 0"]),

@@ -50,7 +50,7 @@ fn files_that_are_something_else_are_told() {
     let (gguf, tensors, zip) =
         (read("gguf/blocks.gguf"), read("pickle/model.safetensors"), read("pickle/nested.pt"));
     let [lfs, html] =
-        ["a Git LFS pointer, which stands for the weights: fetch them with `git lfs pull`", "a web page"];
+        ["a Git LFS pointer, which stands for the file itself: fetch it with `git lfs pull`", "a web page"];
     for name in ["model.safetensors", "pytorch_model.bin", "model.gguf", "last.ckpt"] {
         for (bytes, expected) in [
             (&pointer, lfs),

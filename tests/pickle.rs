@@ -169,6 +169,12 @@ fn safetensors_go_before_pickles_and_a_file_can_be_named() {
     assert!(error.contains("2 weight files") && error.contains("--file nested.pt"), "{error}");
     let lone = folder(&["pytorch_model-00001-of-00002.bin", "nested.pt=optimizer.pt"]);
     let error = format!("{:#}", open(&lone, None).err().unwrap());
+    assert!(
+        error.contains("holds pytorch_model-00001-of-00002.bin and other parts, and no index"),
+        "{error}"
+    );
+    let nothing = folder(&["nested.pt=optimizer.pt"]);
+    let error = format!("{:#}", open(&nothing, None).err().unwrap());
     assert!(error.contains("holds no model.safetensors, .gguf or pytorch_model.bin"), "{error}");
 }
 

@@ -61,6 +61,17 @@ fn half_types_are_judged_by_what_rounding_can_do() {
 }
 
 #[test]
+fn weights_stored_in_a_half_type_are_computed_in_f32_and_judged_so() {
+    let folder = fixture("llama-linear");
+    let output = verify(&folder, &folder.join("reference.safetensors"), &["--format", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let report = json(&output);
+    assert_eq!(report["model"]["dtype"], "bf16");
+    let allowed = report["settings"]["allowed"]["patterns"].as_f64().unwrap();
+    assert!((allowed - 1e-4).abs() < 1e-9, "{allowed}");
+}
+
+#[test]
 fn a_difference_is_told_where_it_is() {
     let mut changed = tensors("gpt2");
     let pattern = &changed["pattern.1"];

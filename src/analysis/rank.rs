@@ -76,7 +76,8 @@ pub fn entropy(row: &[f32], query: usize) -> Option<f32> {
     if query == 0 {
         return None;
     }
-    let entropy: f32 = row.iter().filter(|&&weight| weight > 0.0).map(|&weight| -weight * weight.ln()).sum();
+    // What is no number is not left out, so that the entropy is none either.
+    let entropy: f32 = row.iter().filter(|&&weight| weight != 0.0).map(|&weight| -weight * weight.ln()).sum();
     Some(entropy / ((query + 1) as f32).ln())
 }
 
@@ -296,6 +297,7 @@ mod tests {
         assert!((entropy(&[0.25; 4], 3).unwrap() - 1.0).abs() < 1e-6);
         assert_eq!(entropy(&[0.0, 1.0], 1), Some(0.0));
         assert_eq!(entropy(&[1.0], 0), None);
+        assert!(entropy(&[0.5, f32::NAN], 1).unwrap().is_nan());
     }
 
     #[test]

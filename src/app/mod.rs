@@ -415,7 +415,11 @@ impl App {
     /// A model is open: its prompt and its ranking are due.
     fn opened(&mut self, info: Arc<ModelInfo>) -> Vec<Effect> {
         let prompt = self.session.with_generated().filter(|prompt| fits(prompt, &info));
-        let prompt = prompt.or_else(|| self.options.prompt.clone()).unwrap_or_else(|| default_prompt(&info));
+        let given = || self.options.prompt.clone().filter(|prompt| fits(prompt, &info));
+        let prompt = prompt.or_else(given).unwrap_or_else(|| default_prompt(&info));
+        if matches!(self.options.prompt, Some(PromptInput::Text(_))) && !info.has_tokenizer {
+            self.say("give token ids for a prompt (i): the model has no tokenizer to read text with".into());
+        }
         self.opening = false;
         self.options.rank.length = info.block;
         match self.info().cloned() {

@@ -37,6 +37,16 @@ pub fn among(names: &BTreeSet<&str>) -> Option<&'static str> {
     WEIGHTS.into_iter().find(|name| alone && names.contains(name))
 }
 
+/// What is missing of an adapter in a folder that has no model, and a part of one.
+pub fn missing(names: &BTreeSet<&str>) -> Option<String> {
+    let weights = WEIGHTS.into_iter().find(|name| names.contains(name));
+    match (names.contains(CONFIG), weights) {
+        (true, None) => Some(format!("{CONFIG} of an adapter and no {}: fetch its weights", WEIGHTS[0])),
+        (false, Some(weights)) => Some(format!("{weights} of an adapter and no {CONFIG}: fetch it")),
+        _ => None,
+    }
+}
+
 /// An adapter as it lies on the disk.
 pub struct Adapter {
     /// Short name for the title.
@@ -97,8 +107,10 @@ impl Adapter {
         let mut tensors = Weights::default();
         formats::read_one(&self.weights, &mut tensors)?;
         tensors.unwrap_names();
-        merge(tensors, &settings, &mut base.weights, values)
-            .with_context(|| format!("{} with {}", self.weights.display(), base.source))?;
+        merge(tensors, &settings, &mut base.weights, values).with_context(|| {
+            let of = settings.base.as_deref().unwrap_or("an unnamed model").escape_debug();
+            format!("{}, an adapter of {of}, with {}", self.weights.display(), base.source)
+        })?;
         let names = names_in(&self.folder);
         let tokenizer = match tokenizer::files(&names.iter().map(String::as_str).collect()).is_empty() {
             true => base.tokenizer,

@@ -14,8 +14,9 @@ const FORMATS: [(&[&str], &[&str]); 3] = [
 ];
 /// How the names of files of `torch.save` end.
 const PICKLES: [&str; 4] = [".bin", ".pt", ".pth", ".ckpt"];
-/// How names begin of what lies beside weights and ends as they do: adapters, projectors of images, states of training.
-const BESIDE: [&str; 13] = [
+/// How names begin of what lies beside weights and ends as they do: adapters, projectors of images, states of training, references to
+/// verify with.
+const BESIDE: [&str; 14] = [
     "adapter_",
     "bf16_zero_pp_rank_",
     "dl_state_dict",
@@ -23,6 +24,7 @@ const BESIDE: [&str; 13] = [
     "optimizer",
     "pytorch_model_fsdp_rank",
     "random_states",
+    "reference.",
     "rng_state",
     "sampler",
     "scaler",

@@ -18,7 +18,7 @@ pub mod tokenizer;
 mod trainer;
 pub mod weights;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
@@ -82,9 +82,17 @@ impl Checkpoint {
     /// Opens what is wanted while `watcher` follows.
     pub fn open(wanted: &Wanted<'_>, watcher: &dyn Watcher) -> Result<Self> {
         let checkpoint = Self::open_with_its_own(wanted, watcher)?;
-        let Some(path) = wanted.tokenizer else { return Ok(checkpoint) };
+        let Some(path) = wanted.tokenizer else {
+            if let Err(reason) = &checkpoint.tokenizer {
+                watcher.note(&format!("no text can be read, prompts are token ids: {reason}"));
+            }
+            return Ok(checkpoint);
+        };
         let tokenizer = match Path::new(path) {
             folder if folder.is_dir() => Tokenizer::from_folder(folder),
+            file if file.extension().is_some_and(|kind| kind == "gguf") => {
+                gguf::read_file(file).and_then(|(content, _)| Tokenizer::from_gguf(&content.metadata, path))
+            }
             file => Tokenizer::from_file(file),
         };
         let tokenizer = tokenizer.with_context(|| format!("--tokenizer {path}"))?;
@@ -172,14 +180,11 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
         std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
     let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
     let names: Vec<String> = files.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
-    match formats::find(&names.iter().map(String::as_str).collect()) {
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    match formats::find(&names) {
         Found::Nothing => match trainer::nested_weights(folder) {
             Some(file) => open_file(&file, folder),
-            None => bail!(trainer::refusal(folder).unwrap_or_else(|| format!(
-                "{} holds no model.safetensors, .gguf or pytorch_model.bin file, and no index of shards: name the folder \
-                 that does",
-                folder.display()
-            ))),
+            None => bail!(trainer::refusal(folder).unwrap_or_else(|| nothing_in(folder, &names))),
         },
         Found::One(name) if formats::is_usual(name) => {
             let mut weights = Weights::default();
@@ -195,6 +200,25 @@ fn open_folder(folder: &Path) -> Result<Checkpoint> {
             folder.display(),
             names.len(),
             names[0]
+        ),
+    }
+}
+
+/// What is said of a folder without weights.
+fn nothing_in(folder: &Path, names: &BTreeSet<&str>) -> String {
+    let folder = folder.display();
+    if let Some(missing) = adapter::missing(names) {
+        return format!("{folder} holds {missing}");
+    }
+    let shard = names.iter().find(|name| formats::is_weights(name) && formats::is_shard(name));
+    match shard {
+        Some(shard) => format!(
+            "{folder} holds {} and other parts, and no index that says what is in each: fetch the .index.json file too",
+            shard.escape_debug()
+        ),
+        None => format!(
+            "{folder} holds no model.safetensors, .gguf or pytorch_model.bin file, and no index of shards: name the folder \
+             that does"
         ),
     }
 }
@@ -260,7 +284,10 @@ fn description(folder: &Path, path: &Path, weights: &Weights) -> Result<(String,
     let text = std::fs::read(&config).with_context(|| {
         format!("{origin} cannot be read; it must lie beside the weights{}", advice(weights))
     })?;
-    let values = serde_json::from_slice(&text).with_context(|| format!("{origin} is no JSON object"))?;
+    let values = serde_json::from_slice(&text).with_context(|| match signature::tell(&text) {
+        Some(what) => format!("{origin} is {what}"),
+        None => format!("{origin} is no JSON object"),
+    })?;
     Ok((origin, values))
 }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::{formats, weights::Weights};
+use super::{formats, signature, weights::Weights};
 
 /// `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which shard holds which tensor.
 #[derive(Deserialize)]
@@ -35,8 +35,10 @@ pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
 /// When it is no index, or names a file that does not lie beside or below it.
 pub fn names(path: &Path, origin: &str) -> Result<BTreeSet<String>> {
     let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let index: Index =
-        serde_json::from_slice(&text).with_context(|| format!("{origin} is no index of shards"))?;
+    let index: Index = serde_json::from_slice(&text).with_context(|| match signature::tell(&text) {
+        Some(what) => format!("{origin} is {what}"),
+        None => format!("{origin} is no index of shards"),
+    })?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     if let Some(odd) = names.iter().find(|name| !is_inside(name)) {
         bail!("{origin} names shard `{}`, which lies outside its folder", odd.escape_debug());

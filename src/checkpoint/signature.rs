@@ -7,7 +7,7 @@ type Signature = (&'static [u8], &'static str);
 const SIGNATURES: [Signature; 7] = [
     (
         b"version https://git-lfs",
-        "a Git LFS pointer, which stands for the weights: fetch them with `git lfs pull`",
+        "a Git LFS pointer, which stands for the file itself: fetch it with `git lfs pull`",
     ),
     (b"<!doctype html", PAGE),
     (b"<html", PAGE),
@@ -16,7 +16,7 @@ const SIGNATURES: [Signature; 7] = [
     (b"\x89HDF", "an HDF5 file of Keras, which is not read: take the model's safetensors"),
     (b"\x1f\x8b", "packed with gzip: unpack it"),
 ];
-const PAGE: &str = "a web page that was saved in the place of weights: fetch the file itself";
+const PAGE: &str = "a web page that was saved in the place of the file: fetch the file itself";
 const SAFETENSORS: &str = "a safetensors file: end its name in .safetensors";
 
 /// What a file is that `bytes` begin, and what helps, where that can be told.

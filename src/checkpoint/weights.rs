@@ -268,7 +268,10 @@ impl Weights {
         let nearest = nearest(name, self.tensors.keys().map(String::as_str));
         match nearest {
             Some(nearest) => {
-                bail!("no tensor `{name}` in the checkpoint; the nearest is `{}`", nearest.escape_debug())
+                bail!(
+                    "no tensor `{name}` in the checkpoint; the nearest is `{}` (a file is missing, or the configuration is another model's)",
+                    nearest.escape_debug()
+                )
             }
             None => bail!("no tensor `{name}`: the checkpoint holds no tensors at all"),
         }

@@ -66,7 +66,7 @@ pub fn run(args: &DoctorArgs, common: &Common) -> Result<()> {
 /// The hub, its cache, and who asks; the token itself is nobody's business.
 #[cfg(feature = "hub")]
 fn hub(line: &mut dyn FnMut(&str, &str)) {
-    use crate::{checkpoint::hub, text::size};
+    use crate::{checkpoint::hub, memory, text::size};
 
     let settings = match hub::settings::Settings::from_env() {
         Ok(settings) => settings,
@@ -78,8 +78,8 @@ fn hub(line: &mut dyn FnMut(&str, &str)) {
     let proxy =
         ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().find(|name| env(name).is_some());
     line("proxy", &proxy.map_or_else(|| "none".to_owned(), |name| format!("from {name}")));
-    let free =
-        hub::free_disk(&settings.cache).map_or_else(String::new, |bytes| format!(", {} free", size(bytes)));
+    let free = memory::free_disk(&settings.cache)
+        .map_or_else(String::new, |bytes| format!(", {} free", size(bytes)));
     line("cache", &format!("{}{free}", settings.cache.display()));
     line(
         "token",

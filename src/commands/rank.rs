@@ -13,6 +13,7 @@ use crate::{
     },
     cli::{Common, RankArgs, RankFormat},
     engine::open::Model,
+    head::Head,
     memory,
     model::{decoder::Control, place::DtypeChoice},
     report::rank::{Ranking, Settings},
@@ -28,6 +29,8 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     model.has_heads()?;
     let benchmark = model.benchmark(args.benchmark.settings(model.info.block))?;
     let scores = score(&model, &benchmark, args.by, "scoring heads", common)?;
+    note_no_numbers(&model, &scores, common);
+    note_windows(&model, benchmark.settings().length, common);
     let mut ranking = Ranking::new(&model.info, settings(&benchmark, args.by), &scores, args.top);
     if model.is_rounded {
         let exact = Common { dtype: DtypeChoice::F32, quiet: true, ..common.clone() };
@@ -40,6 +43,34 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
         RankFormat::Json => ranking.json()?,
         RankFormat::Csv => ranking.csv(),
     })
+}
+
+/// Says from which head on attention is no number, as it is where a training run has broken.
+fn note_no_numbers(model: &Model, scores: &[HeadScores], common: &Common) {
+    let none = |scores: &&HeadScores| scores.get(Score::Sink).is_nan();
+    let count = scores.iter().filter(none).count();
+    if let (Some(first), false) = (scores.iter().position(|scores| none(&scores)), common.quiet) {
+        let first = Head::new(first / model.info.heads, first % model.info.heads);
+        super::note(&format!(
+            "attention of {count} of {} heads, from {first} on, is no number: a weight of that layer or before it is NaN or \
+             infinite",
+            scores.len()
+        ));
+    }
+}
+
+/// Says in how many layers the windows are too short for the benchmark, so that nobody takes their zeros for a fault.
+fn note_windows(model: &Model, length: usize, common: &Common) {
+    let windows = model.decoder.rules.iter().filter_map(|rule| rule.window);
+    let short: Vec<usize> = windows.filter(|&window| window < length).collect();
+    if let (Some(window), false) = (short.iter().min(), common.quiet) {
+        super::note(&format!(
+            "in {} of {} layers a query sees {window} tokens and no copy {length} tokens back: their heads score 0 there \
+             (--length takes shorter blocks)",
+            short.len(),
+            model.info.layers
+        ));
+    }
 }
 
 /// Every head's scores, with a bar while they are made.

@@ -1,6 +1,6 @@
 //! `trace`: writes ids, logits and patterns to a safetensors file, one tensor at a time.
 
-use std::{borrow::Cow, cell::RefCell, collections::BTreeSet, fs};
+use std::{borrow::Cow, cell::RefCell, collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -9,9 +9,11 @@ use safetensors::{Dtype, View};
 use super::{open, progress::Bar};
 use crate::{
     cli::{Common, TraceArgs},
-    engine::{open::Model, protocol::Bos},
+    engine::open::Model,
     head::Head,
+    memory,
     model::{decoder::Control, trace::Trace},
+    text::size,
 };
 
 /// Rows of logits that are computed at once.
@@ -30,7 +32,8 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
             count => bail!("--layers {layer}: the model's layers go from 0 to {}", count - 1),
         }
     }
-    let ids = model.encode(&args.input.input(), Bos::Auto)?;
+    let ids = model.encode(&args.input.input(), args.bos)?;
+    check_disk(args, &model, ids.len(), layers.len())?;
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);
     let mut trace = model.decoder.trace();
@@ -60,6 +63,21 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
         let _ = fs::remove_file(&partial);
     }
     written
+}
+
+/// Refuses to begin what the disk has no room for, where the system tells.
+fn check_disk(args: &TraceArgs, model: &Model, tokens: usize, layers: usize) -> Result<()> {
+    let bytes = 4 * tokens as u64 * (model.info.vocabulary + layers * model.info.heads * tokens) as u64;
+    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match memory::free_disk(folder.unwrap_or(Path::new("."))) {
+        Some(free) if bytes > free => bail!(
+            "{}: {} would be written, and the disk has {} free: name some layers with --layers, or give a shorter prompt",
+            args.out.display(),
+            size(bytes),
+            size(free)
+        ),
+        _ => Ok(()),
+    }
 }
 
 #[derive(Clone, Copy)]

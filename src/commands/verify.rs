@@ -18,7 +18,7 @@ use crate::{
     cli::{Common, VerifyArgs, VerifyFormat},
     engine::{open::Model, protocol::Bos, protocol::PromptInput},
     head::Head,
-    model::{decoder::Control, trace::Trace},
+    model::{decoder::Control, place::DtypeChoice, trace::Trace},
     report::verify::{Allowed, LogitReport, PatternReport, Verification},
     text::nearest,
 };
@@ -44,7 +44,12 @@ pub fn run(args: &VerifyArgs, common: &Common) -> Result<ExitCode> {
     model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &control)?;
     bar.borrow_mut().clear();
 
-    let usual = Allowed::of(&model.info.dtype);
+    // Weights that are stored in a half type and not rounded are computed with in f32.
+    let usual = match common.dtype {
+        DtypeChoice::F16 if model.is_rounded => Allowed::F16,
+        DtypeChoice::Bf16 if model.is_rounded => Allowed::BF16,
+        _ => Allowed::EXACT,
+    };
     let allowed = Allowed {
         patterns: args.patterns.unwrap_or(usual.patterns),
         logits: args.logits.unwrap_or(usual.logits),

@@ -111,6 +111,15 @@ impl Model {
             bos,
             block: 0,
         };
+        if let Ok(tokenizer) = &checkpoint.tokenizer
+            && tokenizer.len() > info.vocabulary
+        {
+            watcher.note(&format!(
+                "the tokenizer has {} tokens and the model {}: it may be another model's",
+                tokenizer.len(),
+                info.vocabulary
+            ));
+        }
         let is_rounded = placement.loses(weights);
         let mut model =
             Self { info, decoder, tokenizer: checkpoint.tokenizer, need, is_rounded, bos, placement };

@@ -84,6 +84,8 @@ pub struct HeadView {
     pub row: Vec<f32>,
     /// What the query gives to the head's sink, which is no token; `None` in models without sinks.
     pub sink: Option<f32>,
+    /// How many keys a query of the head sees at most; `None` where it sees all before it.
+    pub window: Option<usize>,
     /// Attention that later queries `query..tokens` give to this token, as a key: `column[i] = A[query + i, query]`.
     pub column: Vec<f32>,
     /// The whole pattern.

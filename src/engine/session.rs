@@ -178,9 +178,10 @@ impl Session {
         }
         let row = self.trace.row(look.head, look.query)?;
         let (column, map) = self.column_and_map(epoch, look)?;
+        let window = self.model.decoder.rules[look.head.layer].window;
         self.tell(Event::Head {
             epoch,
-            view: Arc::new(HeadView { look, row: row.clone(), sink: self.sink(&row), column, map }),
+            view: Arc::new(HeadView { look, row: row.clone(), sink: self.sink(&row), window, column, map }),
         });
         control.check()?;
         self.tell_at_query(epoch, look.query, &control)?;

@@ -87,6 +87,11 @@ impl Config {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether `key` is there, be it null.
+    pub fn holds(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// A whole number.
     pub fn optional_count(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };

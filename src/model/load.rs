@@ -382,7 +382,7 @@ impl Loader<'_> {
 fn check_shape(tensor: &StoredTensor, wanted: &[usize]) -> Result<()> {
     if tensor.shape != wanted {
         bail!(
-            "tensor `{}` is {:?}, but the configuration asks for {wanted:?}",
+            "tensor `{}` is {:?}, but the configuration asks for {wanted:?}: the two are of different models",
             tensor.name.escape_debug(),
             tensor.shape
         );

@@ -141,14 +141,15 @@ impl Placement {
         Some(kind).filter(|&kind| kind != stored)
     }
 
-    /// Whether some weights are held in a type that has fewer digits than they are stored with, or others.
+    /// Whether rounding changes numbers: some weights are held in another half type than they are stored in, or an
+    /// accelerator computes in one.
     pub fn loses(&self, weights: &Weights) -> bool {
         let held = match self.dtype {
             DtypeChoice::Auto | DtypeChoice::F32 => return false,
             DtypeChoice::Bf16 => WeightType::BF16,
             DtypeChoice::F16 => WeightType::F16,
         };
-        weights.iter().any(|tensor| tensor.shape.len() > 1 && tensor.kind != held)
+        !self.device.is_cpu() || weights.iter().any(|tensor| tensor.shape.len() > 1 && tensor.kind != held)
     }
 
     /// `cpu`, `cuda:0`, `metal`.

@@ -20,14 +20,13 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// What rounding alone can make of a model whose weights are held in that type, against one that holds them in f32.
-    pub fn of(dtype: &str) -> Self {
-        match dtype {
-            "f16" => Self { patterns: 1e-2, logits: 1e-2 },
-            "bf16" => Self { patterns: 5e-2, logits: 5e-2 },
-            _ => Self { patterns: 1e-4, logits: 2e-4 },
-        }
-    }
+    /// What different orders of summation can make of a model that is computed in f32, whatever type its weights are
+    /// stored in.
+    pub const EXACT: Self = Self { patterns: 1e-4, logits: 2e-4 };
+    /// What rounding to f16 can.
+    pub const F16: Self = Self { patterns: 1e-2, logits: 1e-2 };
+    /// What rounding to bf16 can.
+    pub const BF16: Self = Self { patterns: 5e-2, logits: 5e-2 };
 }
 
 /// One layer's pattern.

@@ -96,6 +96,9 @@ fn title(app: &App, info: &ModelInfo) -> String {
     if info.kv_heads < info.heads {
         title += &format!(" · KV head {}", look.head.head * info.kv_heads / info.heads.max(1));
     }
+    if let Some(window) = answer.value.window {
+        title += &format!(" · window of {window}");
+    }
     title
 }
 

@@ -51,7 +51,7 @@ fn where_it_looks(explanation: &Explanation, run: &Run) -> String {
     let (key, weight) = explanation.strongest;
     let query = word(explanation.query);
     let beside = match explanation.sink {
-        Some(share) => format!("; {share:.2} on its sink, which is no token"),
+        Some(share) => format!("; {share:.2} on its sink"),
         None => String::new(),
     };
     let looks = match explanation.role {
@@ -132,7 +132,7 @@ mod tests {
         let with_sink = Explanation { sink: Some(0.073), attribution: None, ..with_sink };
         assert_eq!(
             where_it_looks(&with_sink, &run),
-            "0.88 on \" went\" (3), the token just before \"Doctor\"; 0.07 on its sink, which is no token"
+            "0.88 on \" went\" (3), the token just before \"Doctor\"; 0.07 on its sink"
         );
         assert_eq!(what_it_writes(&with_sink), "without it P(\" Gig\") 0.61 -> 7.1e-4");
         assert_eq!(

@@ -21,6 +21,8 @@ pub struct Engine {
     pub fail: bool,
     /// What every head gives to its sink, where heads have one.
     pub sink: Option<f32>,
+    /// How many keys a query of every head sees.
+    pub window: Option<usize>,
     /// Cannot open the snapshot that counts as before.
     pub broken_before: bool,
     /// The run that the model is a snapshot of.
@@ -58,6 +60,7 @@ impl Engine {
             fail,
             broken_before,
             sink: None,
+            window: None,
             run: None,
             vocabulary,
             tokens,
@@ -134,7 +137,14 @@ impl Engine {
         }
         let row = self.row(look.head, look.query);
         let column = (look.query..tokens).map(|query| self.row(look.head, query)[look.query]).collect();
-        HeadView { look, row, sink: self.sink, column, map: PatternMap { tokens, pooled, side, values } }
+        HeadView {
+            look,
+            row,
+            sink: self.sink,
+            window: self.window,
+            column,
+            map: PatternMap { tokens, pooled, side, values },
+        }
     }
 
     fn scores(&self, flat: usize) -> HeadScores {
@@ -342,6 +352,7 @@ impl Engine {
             info: self.info.clone(),
             fail: false,
             sink: self.sink,
+            window: self.window,
             broken_before: false,
             run: None,
             vocabulary: self.vocabulary.clone(),

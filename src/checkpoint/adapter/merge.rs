@@ -162,6 +162,13 @@ impl Change {
                 before.shape
             );
         }
+        if settings.rank(module) != *rank {
+            bail!(
+                "lora_A is {:?}, but adapter_config.json asks for the rank {}: the two are of different adapters",
+                down.shape,
+                settings.rank(module)
+            );
+        }
         let scale = settings.scale(module, *rank);
         let (left, right) = match turned {
             true => (transposed(down), transposed(up)),

@@ -28,6 +28,9 @@ pub struct Settings {
     pub base: Option<String>,
     /// Whether a square matrix of the base is stored `[in, out]`; of others the shape tells.
     pub turned: bool,
+    rank: usize,
+    /// Ranks of modules whose names a pattern matches.
+    ranks: Vec<(Regex, usize)>,
     alpha: f64,
     /// Factors of modules whose names a pattern matches.
     alphas: Vec<(Regex, f64)>,
@@ -38,6 +41,8 @@ pub struct Settings {
 #[derive(Deserialize)]
 struct Keys {
     base_model_name_or_path: Option<String>,
+    r: usize,
+    rank_pattern: Option<BTreeMap<String, usize>>,
     lora_alpha: f64,
     alpha_pattern: Option<BTreeMap<String, f64>>,
     use_rslora: Option<bool>,
@@ -79,19 +84,21 @@ impl Settings {
             );
         }
         let keys: Keys = serde_json::from_value(values.into())?;
-        let alphas = keys.alpha_pattern.unwrap_or_default().into_iter().map(|(pattern, alpha)| {
-            let Ok(whole) = Regex::new(&format!(r"^(.*\.)?({pattern})$")) else {
-                bail!("key `alpha_pattern.{}` is no pattern that is read", pattern.escape_debug());
-            };
-            Ok((whole, alpha))
-        });
         Ok(Self {
             base: keys.base_model_name_or_path.filter(|base| !base.is_empty()),
             turned: keys.fan_in_fan_out.unwrap_or_default(),
+            rank: keys.r,
+            ranks: patterns("rank_pattern", keys.rank_pattern)?,
             alpha: keys.lora_alpha,
-            alphas: alphas.collect::<Result<_>>()?,
+            alphas: patterns("alpha_pattern", keys.alpha_pattern)?,
             by_root: keys.use_rslora.unwrap_or_default(),
         })
+    }
+
+    /// The rank of a module's two matrices.
+    pub fn rank(&self, module: &str) -> usize {
+        let own = self.ranks.iter().find(|(pattern, _)| pattern.is_match(module));
+        own.map_or(self.rank, |&(_, rank)| rank)
     }
 
     /// What the product of the two matrices of rank `rank` of a module is multiplied by.
@@ -101,6 +108,17 @@ impl Settings {
         let rank = rank.max(1) as f64;
         (alpha / if self.by_root { rank.sqrt() } else { rank }) as f32
     }
+}
+
+/// What modules have of their own whose names end as a pattern says.
+fn patterns<T>(key: &str, values: Option<BTreeMap<String, T>>) -> Result<Vec<(Regex, T)>> {
+    let pattern = |(pattern, value): (String, T)| {
+        let Ok(whole) = Regex::new(&format!(r"^(.*\.)?({pattern})$")) else {
+            bail!("key `{key}.{}` is no pattern that is read", pattern.escape_debug());
+        };
+        Ok((whole, value))
+    };
+    values.unwrap_or_default().into_iter().map(pattern).collect()
 }
 
 /// Whether a key asks for anything.

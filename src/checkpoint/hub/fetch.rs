@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     checkpoint::{Wanted, progress::Watcher, shards::is_inside},
+    memory,
     text::size,
 };
 
@@ -177,7 +178,7 @@ fn permit(
     if missing == 0 {
         return Ok(());
     }
-    let disk = free_disk(&settings.cache);
+    let disk = memory::free_disk(&settings.cache);
     let left = |bytes: Option<u64>, of: &str| {
         bytes.map_or_else(String::new, |bytes| format!(" ({} of {of} free)", size(bytes)))
     };
@@ -204,13 +205,6 @@ fn permit(
         Some(false) => bail!("{needs}: not downloaded"),
         None => bail!("{needs}: {what}"),
     }
-}
-
-/// Bytes that are free on the disk of a folder that may not be there yet.
-pub fn free_disk(folder: &Path) -> Option<u64> {
-    let there = folder.ancestors().find(|folder| folder.exists())?;
-    let disk = rustix::fs::statvfs(there).ok()?;
-    Some(disk.f_bavail * disk.f_frsize)
 }
 
 impl Plan {

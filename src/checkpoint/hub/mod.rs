@@ -19,7 +19,6 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-pub use self::fetch::free_disk;
 use self::{
     cache::Shelf,
     choose::{Choice, TOKENIZER, shards},

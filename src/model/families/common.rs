@@ -207,7 +207,10 @@ pub fn windows(config: &Config, layers: usize, slides: impl Fn(usize) -> bool) -
             (false, _) => Ok(None),
             (true, Some(window)) => Ok(Some(window)),
             (true, None) if config.get("layer_types").is_some() => {
-                bail!("{}: key `sliding_window` is missing, and `layer_types` asks for it", config.origin())
+                bail!(
+                    "{}: key `sliding_window` is missing or 0, and `layer_types` asks for it",
+                    config.origin()
+                )
             }
             (true, None) => Ok(None),
         })

@@ -14,9 +14,9 @@ use crate::{
 /// How many experts there are and how many work on a token; whether their shares are `renormalised` the family knows.
 pub fn read(config: &Config, renormalised: bool) -> Result<Experts> {
     // transformers knows the number under both names.
-    let key = match config.get("num_local_experts") {
-        Some(_) => "num_local_experts",
-        None => "num_experts",
+    let key = match config.get("num_experts") {
+        Some(_) => "num_experts",
+        None => "num_local_experts",
     };
     let (count, top) = (config.count(key)?, config.count("num_experts_per_tok")?);
     if top > count {

@@ -27,7 +27,7 @@ impl Default for Defaults {
 
 /// The rotation of heads of `head_size` numbers in a model of that context.
 pub fn read(config: &Config, head_size: usize, context: usize, defaults: Defaults) -> Result<Rotary> {
-    let (key, scaling) = scaling(config);
+    let (key, scaling) = scaling(config)?;
     of(config, key, scaling, head_size, context, defaults)
 }
 
@@ -64,7 +64,7 @@ pub fn by_kind(
     let sliding = match read_kind(config, "sliding_attention", size, context, of_sliding)? {
         Some(rotary) => rotary,
         None => {
-            let (key, scaling) = scaling(config);
+            let (key, scaling) = scaling(config)?;
             let of_full = scaling.and_then(|scaling| scaling.get("rope_theta")).cloned();
             let unscaled = local.map(Value::from).or(of_full).map(|theta| json!({ "rope_theta": theta }));
             of(config, key, unscaled.as_ref(), size, context, defaults)?
@@ -75,10 +75,14 @@ pub fn by_kind(
 }
 
 /// The object that describes the rotation, and its key.
-fn scaling(config: &Config) -> (&'static str, Option<&Value>) {
-    match config.get("rope_parameters") {
-        Some(scaling) => ("rope_parameters", Some(scaling)),
-        None => ("rope_scaling", config.get("rope_scaling")),
+fn scaling(config: &Config) -> Result<(&'static str, Option<&Value>)> {
+    match (config.get("rope_parameters"), config.get("rope_scaling")) {
+        (Some(new), Some(old)) if new != old => bail!(
+            "{}: keys `rope_parameters` and `rope_scaling` say different things: leave one of them out",
+            config.origin()
+        ),
+        (Some(scaling), _) => Ok(("rope_parameters", Some(scaling))),
+        (None, scaling) => Ok(("rope_scaling", scaling)),
     }
 }
 
@@ -146,8 +150,16 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// A number that the way of stretching cannot do without.
+    fn needed(&self, key: &str) -> Result<f64> {
+        match self.scaling.get(key) {
+            Some(_) => self.scaling.number(key, 0.0),
+            None => bail!("{}: key `{key}` is missing", self.scaling.origin()),
+        }
+    }
+
     fn factor(&self) -> Result<f64> {
-        let factor = self.scaling.number("factor", 1.0)?;
+        let factor = self.needed("factor")?;
         match factor >= 1.0 {
             true => Ok(factor),
             false => bail!("{}: key `factor` is {factor}; it must be 1 or more", self.scaling.origin()),
@@ -167,8 +179,10 @@ impl Reading<'_> {
     /// blended.
     fn llama3(&self) -> Result<Vec<f32>> {
         let (factor, old_context) = (self.factor()?, self.old_context()?);
-        let low = self.scaling.number("low_freq_factor", 1.0)?;
-        let high = self.scaling.number("high_freq_factor", 4.0)?;
+        let (low, high) = (self.needed("low_freq_factor")?, self.needed("high_freq_factor")?);
+        if high <= low {
+            bail!("{}: key `high_freq_factor` is {high}, not above {low}", self.scaling.origin());
+        }
         let stretched = |frequency: f32| {
             let turns = old_context * f64::from(frequency) / std::f64::consts::TAU;
             let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -181,9 +195,10 @@ impl Reading<'_> {
     /// less than `beta_slow` times are stretched by `factor`, and those between are blended; scores grow a little.
     fn yarn(&self) -> Result<(Frequencies, f64)> {
         let (scaling, size, old_context) = (self.scaling, self.size as f64, self.old_context()?);
+        // Only one that is null is told by the two contexts.
         let factor = match scaling.get("factor") {
-            Some(_) => self.factor()?,
-            None => self.context as f64 / old_context,
+            None if scaling.holds("factor") => self.context as f64 / old_context,
+            _ => self.factor()?,
         };
         let fast = scaling.number("beta_fast", 32.0)?;
         let slow = scaling.number("beta_slow", 1.0)?;
