@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
-use super::{Decoder, places, scaled};
+use super::{Decoder, LayerWeights, places, scaled};
 use crate::model::{
     norm::NormWeights,
     rotary::{Pairing, Rotary},
@@ -38,10 +38,9 @@ impl Decoder {
         sequences: usize,
         angles: &Angles,
     ) -> Result<Tensor> {
-        let weights = &self.layers[layer];
-        let flat = self.clipped(weights.query.forward(placed)?)?;
-        let heads = self.normed_heads(&flat, weights.query_norm.as_ref(), sequences, self.spec.heads)?;
-        self.rotate(layer, &heads, angles)
+        let LayerWeights { query, query_norm, .. } = &self.layers[layer];
+        let flat = self.clipped(query.forward(placed)?)?;
+        self.turned_heads(layer, &flat, query_norm.as_ref(), sequences, angles)
     }
 
     /// The keys of a layer, `[sequences, kv_heads, tokens, head_size]`, rotated and not yet smeared.
@@ -52,10 +51,22 @@ impl Decoder {
         sequences: usize,
         angles: &Angles,
     ) -> Result<Tensor> {
-        let weights = &self.layers[layer];
-        let flat = self.clipped(weights.key.forward(placed)?)?;
-        let heads = self.normed_heads(&flat, weights.key_norm.as_ref(), sequences, self.spec.kv_heads)?;
-        self.rotate(layer, &heads, angles)
+        let LayerWeights { key, key_norm, .. } = &self.layers[layer];
+        let flat = self.clipped(key.forward(placed)?)?;
+        self.turned_heads(layer, &flat, key_norm.as_ref(), sequences, angles)
+    }
+
+    /// `[sequences * tokens, heads * head_size]`, normalised and rotated, as `[sequences, heads, tokens, head_size]`.
+    fn turned_heads(
+        &self,
+        layer: usize,
+        flat: &Tensor,
+        norm: Option<&NormWeights>,
+        sequences: usize,
+        angles: &Angles,
+    ) -> Result<Tensor> {
+        let heads = flat.dim(1)? / self.spec.head_size;
+        self.rotate(layer, &self.normed_heads(flat, norm, sequences, heads)?, angles)
     }
 
     pub(super) fn clipped(&self, flat: Tensor) -> Result<Tensor> {
