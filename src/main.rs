@@ -65,8 +65,10 @@ fn is_frame(line: &str) -> bool {
 
 /// Says on one line what went wrong; control characters, from a path or a file, must not reach the terminal.
 fn fail(message: &str) -> ExitCode {
-    let message: Vec<&str> = message.lines().filter(|line| !is_frame(line)).collect();
-    let clean: String = message.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut lines = message.lines();
+    let first = lines.next().into_iter();
+    let kept: Vec<&str> = first.chain(lines.filter(|line| !is_frame(line))).collect();
+    let clean: String = kept.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _ = writeln!(stderr(), "attnscope: {clean}");
     ExitCode::from(ERROR)
 }

@@ -154,6 +154,41 @@ fn shards_that_are_missing_or_lead_outside() {
 }
 
 #[test]
+fn a_backtrace_is_left_out_and_a_number_for_a_name_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("500")).unwrap();
+    fs::write(folder.path().join("500/spoilt.gguf"), &fs::read(fixture("gguf/bpe.gguf")).unwrap()[..100])
+        .unwrap();
+    for (name, expected) in [("500", "500/spoilt.gguf is no whole GGUF file"), ("600", "600 does not exist")]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_attnscope"))
+            .args(["rank", name, "-q"])
+            .current_dir(&folder)
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.lines().count() == 1 && said.contains(expected) && !said.contains("0: "), "{said}");
+    }
+    // A context in front of a message, and nothing before it but the number.
+    let gpt2 = folder.path().join("700");
+    fs::create_dir(&gpt2).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(fixture("gpt2").join(file), gpt2.join(file)).unwrap();
+    }
+    let config = fs::read_to_string(gpt2.join("config.json")).unwrap();
+    fs::write(gpt2.join("config.json"), config.replace("\"n_layer\": 2", "\"n_layer\": 1")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_attnscope"))
+        .args(["rank", "700", "-q"])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("attnscope: 700: tensor `transformer.h.1."), "{said}");
+}
+
+#[test]
 fn configurations_that_do_not_fit() {
     let changes: &[(&str, &str, serde_json::Value, &[&str])] = &[
         ("llama3-rope", "model_type", "lama".into(), &["`lama`", "`llama`"]),

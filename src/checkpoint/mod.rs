@@ -82,12 +82,7 @@ impl Checkpoint {
     /// Opens what is wanted while `watcher` follows.
     pub fn open(wanted: &Wanted<'_>, watcher: &dyn Watcher) -> Result<Self> {
         let checkpoint = Self::open_with_its_own(wanted, watcher)?;
-        let Some(path) = wanted.tokenizer else {
-            if let Err(reason) = &checkpoint.tokenizer {
-                watcher.note(&format!("no text can be read, prompts are token ids: {reason}"));
-            }
-            return Ok(checkpoint);
-        };
+        let Some(path) = wanted.tokenizer else { return Ok(checkpoint) };
         let tokenizer = match Path::new(path) {
             folder if folder.is_dir() => Tokenizer::from_folder(folder),
             file if file.extension().is_some_and(|kind| kind == "gguf") => {

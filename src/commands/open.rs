@@ -23,6 +23,9 @@ pub fn model(model: Option<&String>, common: &Common) -> Result<Model> {
     watcher.clear();
     let model = model?;
     if !common.quiet {
+        if let Some(remark) = model.remark() {
+            super::note(&text::line(&remark));
+        }
         super::note(&format!("{}: {}", model.info.source.escape_debug(), model.need));
     }
     Ok(model)

@@ -125,7 +125,12 @@ impl Worker {
         let opened = guarded(|| Model::open(&open, &Opening { worker: &self, answers: &answers }));
         self.taken += answers.get();
         let model = match opened {
-            Ok(model) => Arc::new(model),
+            Ok(model) => {
+                model.remark().into_iter().for_each(|remark| {
+                    let _ = outbox.send(Event::Note(remark));
+                });
+                Arc::new(model)
+            }
             Err(error) => {
                 let _ = outbox.send(Event::Fatal { message: format!("{error:#}") });
                 return;
@@ -263,6 +268,7 @@ impl Worker {
                 };
                 let watcher = Reopening { session, cancelled: &elsewhere };
                 let model = Arc::new(Model::open(&request, &watcher)?);
+                model.remark().into_iter().for_each(|remark| session.tell(Event::Note(remark)));
                 self.ranking = None;
                 self.circuits = Circuits::default();
                 session.tell(Event::Opened(Arc::new(model.info.clone())));

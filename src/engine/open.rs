@@ -111,21 +111,25 @@ impl Model {
             bos,
             block: 0,
         };
-        if let Ok(tokenizer) = &checkpoint.tokenizer
-            && tokenizer.len() > info.vocabulary
-        {
-            watcher.note(&format!(
-                "the tokenizer has {} tokens and the model {}: it may be another model's",
-                tokenizer.len(),
-                info.vocabulary
-            ));
-        }
         let is_rounded = placement.loses(weights);
         let mut model =
             Self { info, decoder, tokenizer: checkpoint.tokenizer, need, is_rounded, bos, placement };
         let most = (model.ordinary().len() / 2).min((model.info.context - 1) / 2);
         model.info.block = RankSettings::default().length.min(most);
         Ok(model)
+    }
+
+    /// What is worth a line about its tokenizer: that there is none, or that it may be another model's.
+    pub fn remark(&self) -> Option<String> {
+        match &self.tokenizer {
+            Err(reason) => Some(format!("no text can be read, prompts are token ids: {reason}")),
+            Ok(tokenizer) if tokenizer.len() > self.info.vocabulary => Some(format!(
+                "the tokenizer has {} tokens and the model {}: it may be another model's",
+                tokenizer.len(),
+                self.info.vocabulary
+            )),
+            Ok(_) => None,
+        }
     }
 
     /// Refuses a model without layers, for work that is about heads.
