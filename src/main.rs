@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use attnscope::{
     cli::{self, Cli, Command},
-    commands, term, train,
+    commands, error, term, train,
 };
 
 /// Exit code of an error.
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    run(cli).unwrap_or_else(|error| fail(&format!("{error:#}")))
+    run(cli).unwrap_or_else(|error| fail(&error::told(&error)))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

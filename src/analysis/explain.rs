@@ -89,10 +89,8 @@ pub fn at_query(
     let mut scores = Vec::with_capacity(spec.layers * spec.heads);
     for layer in 0..spec.layers {
         control.check()?;
-        for head in 0..spec.heads {
-            let row = trace.row(Head::new(layer, head), query)?;
-            scores.push(row_scores(&trace.ids, query, &row));
-        }
+        let rows = trace.rows_of_heads(layer, query)?;
+        scores.extend(rows.iter().map(|row| row_scores(&trace.ids, query, row)));
     }
     Ok(scores)
 }

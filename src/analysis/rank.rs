@@ -2,17 +2,25 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    iter::StepBy,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Result;
 use serde::Serialize;
 
+use self::sums::Sums;
 use super::{
     benchmark::{Benchmark, Blocks, Kind},
     score::{HeadScores, Score},
 };
-use crate::model::decoder::{Control, Decoder};
+use crate::model::{
+    attention::{Place, Rows, Tile, Watch},
+    decoder::{Control, Decoder},
+};
+
+mod sums;
 
 /// A mean that is still being taken; empty, it is not a number.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,33 +50,40 @@ impl Mean {
 /// `None` where the row does not belong to the mean. The formulas are those of [`Score::definition`].
 pub fn share(score: Score, row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
     match score {
-        Score::Induction => induction(row, query, blocks),
-        Score::Previous => previous(row, query),
-        Score::Duplicate => duplicate(row, query, blocks),
-        Score::Sink => (query >= 1).then(|| row[0]),
-        Score::Itself => Some(row[query]),
         Score::Entropy => entropy(row, query),
-        Score::Prefix => prefix(row, query, blocks),
-        Score::Tl => stripe(row, query, blocks),
+        _ => keys(score, query, blocks).map(|keys| keys.map(|key| row[key]).sum()),
     }
 }
 
-/// `A[p, p-length+1]` for `p` in the second copy: the prefix matching of Olsson et al. 2022 with one repeat, as the
-/// stripe that head rankings show, without the entry of the first copy's last token that some of them take in.
-fn induction(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
-    let second = blocks.start + blocks.length;
-    (query >= second && query < second + blocks.length).then(|| row[query - blocks.length + 1])
-}
-
-/// `A[q, q-1]` for `q >= 1`.
-fn previous(row: &[f32], query: usize) -> Option<f32> {
-    (query >= 1).then(|| row[query - 1])
-}
-
-/// `A[p, p-length]` for `p` in the second copy.
-fn duplicate(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
-    let second = blocks.start + blocks.length;
-    (query >= second && query < second + blocks.length).then(|| row[query - blocks.length])
+/// The keys of `query` whose attention a score sums; `None` where the query does not belong to the mean, and for entropy,
+/// which is no such sum.
+fn keys(score: Score, query: usize, blocks: Blocks) -> Option<StepBy<Range<usize>>> {
+    let one = |key: usize| (key..key + 1).step_by(1);
+    let length = blocks.length;
+    let second = blocks.start + length;
+    let in_second = (second..second + length).contains(&query);
+    match score {
+        // `A[p, p-length+1]` for `p` in the second copy: the prefix matching of Olsson et al. 2022 with one repeat, as the
+        // stripe that head rankings show, without the entry of the first copy's last token that some of them take in.
+        Score::Induction => in_second.then(|| one(query + 1 - length)),
+        // `A[q, q-1]` for `q >= 1`.
+        Score::Previous => query.checked_sub(1).map(one),
+        // `A[p, p-length]` for `p` in the second copy.
+        Score::Duplicate => in_second.then(|| one(query - length)),
+        // `A[q, 0]` for `q >= 1`.
+        Score::Sink => (query >= 1).then(|| one(0)),
+        Score::Itself => Some(one(query)),
+        Score::Entropy => None,
+        // For every query from the second copy on, the tokens after all its earlier copies (Olsson et al. 2022, appendix: 25
+        // tokens, 4 times, start token).
+        Score::Prefix => {
+            let copy = query.checked_sub(blocks.start)? / length;
+            (copy >= 1).then(|| (query + 1 - copy * length..query + 1 - length + 1).step_by(length))
+        }
+        // TransformerLens's demonstration: the diagonal at offset `1 - length` of `r r` without BOS. It begins with the last
+        // token of the first copy, which repeats nothing.
+        Score::Tl => (query + 1).checked_sub(length).map(one),
+    }
 }
 
 /// `H(A[q, :]) / ln(q + 1)` for `q >= 1`: 1 for uniform attention over the visible keys.
@@ -79,19 +94,6 @@ pub fn entropy(row: &[f32], query: usize) -> Option<f32> {
     // What is no number is not left out, so that the entropy is none either.
     let entropy: f32 = row.iter().filter(|&&weight| weight != 0.0).map(|&weight| -weight * weight.ln()).sum();
     Some(entropy / ((query + 1) as f32).ln())
-}
-
-/// For every query from the second copy on, attention summed over the tokens after all its earlier copies
-/// (Olsson et al. 2022, appendix: 25 tokens, 4 times, start token).
-fn prefix(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
-    let copy = query.checked_sub(blocks.start)? / blocks.length;
-    (copy >= 1).then(|| (1..=copy).map(|back| row[query - back * blocks.length + 1]).sum())
-}
-
-/// TransformerLens's demonstration: the diagonal at offset `1 - length` of `r r` without BOS. It begins with the last
-/// token of the first copy, which repeats nothing.
-fn stripe(row: &[f32], query: usize, blocks: Blocks) -> Option<f32> {
-    (query + 1 >= blocks.length).then(|| row[query + 1 - blocks.length])
 }
 
 /// Scores of every head, while they are being measured.
@@ -109,15 +111,14 @@ struct HeadTally {
 impl HeadTally {
     /// Takes in a row of a sequence of that kind.
     fn add(&mut self, kind: Kind, row: &[f32], query: usize, blocks: Blocks) {
-        if kind == Kind::Control {
-            induction(row, query, blocks).into_iter().for_each(|value| self.chance.add(value));
-            return;
+        for &score in measured_on(kind) {
+            share(score, row, query, blocks).into_iter().for_each(|value| self.mean(kind, score).add(value));
         }
-        for score in Score::ALL.into_iter().filter(|&score| Kind::of(score) == kind) {
-            share(score, row, query, blocks)
-                .into_iter()
-                .for_each(|value| self.scores[score as usize].add(value));
-        }
+    }
+
+    /// The mean that a score of a sequence of that kind goes into.
+    fn mean(&mut self, kind: Kind, score: Score) -> &mut Mean {
+        if kind == Kind::Control { &mut self.chance } else { &mut self.scores[score as usize] }
     }
 
     fn merge(&mut self, other: &Self) {
@@ -125,6 +126,17 @@ impl HeadTally {
             mean.merge(other);
         }
         self.chance.merge(other.chance);
+    }
+}
+
+/// The scores that are measured on sequences of a kind; on controls that of induction is the chance level.
+fn measured_on(kind: Kind) -> &'static [Score] {
+    use Score::{Duplicate, Entropy, Induction, Itself, Prefix, Previous, Sink, Tl};
+    match kind {
+        Kind::Repeat => &[Induction, Previous, Duplicate, Sink, Itself, Entropy],
+        Kind::Control => &[Induction],
+        Kind::Prefix => &[Prefix],
+        Kind::Stripe => &[Tl],
     }
 }
 
@@ -171,26 +183,89 @@ pub fn measure(
     // A pass takes sequences of one length. What stands after the end of a shorter one is not seen from before it.
     let longest = lengths.iter().copied().max().unwrap_or(0);
     sequences.iter_mut().for_each(|sequence| sequence.resize(longest, sequence[0]));
-    let tally: Vec<Mutex<HeadTally>> = (0..spec.layers * spec.heads).map(|_| Mutex::default()).collect();
-    decoder.stream(
-        &sequences,
-        &|place, rows| {
-            let (kind, length) = (draws[place.sequence].0, lengths[place.sequence]);
-            let blocks = benchmark.blocks(kind);
-            // The sequences share a head's tally, so each is summed apart first.
-            let mut part = HeadTally::default();
-            for (query, row) in rows.iter().take_while(|(query, _)| *query < length) {
-                part.add(kind, row, query, blocks);
+    let scoring = Scoring {
+        heads: spec.heads,
+        sequences: draws
+            .iter()
+            .zip(&lengths)
+            .map(|(&(kind, _), &length)| Measured { kind, blocks: benchmark.blocks(kind), length })
+            .collect(),
+        tally: (0..spec.layers * spec.heads).map(|_| Mutex::default()).collect(),
+        sums: Mutex::default(),
+    };
+    decoder.stream(&sequences, &scoring, control)?;
+    let whole = |head: Mutex<HeadTally>| head.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Tally { heads: scoring.tally.into_iter().map(whole).collect() })
+}
+
+/// A sequence of a pass that is measured.
+#[derive(Clone, Copy)]
+struct Measured {
+    kind: Kind,
+    blocks: Blocks,
+    /// Its tokens; what stands behind them fills up the pass.
+    length: usize,
+}
+
+/// Takes the scores of every pattern of a pass.
+struct Scoring {
+    heads: usize,
+    sequences: Vec<Measured>,
+    /// `[layer * heads + head]`.
+    tally: Vec<Mutex<HeadTally>>,
+    /// What an accelerator sums, and for which tile: its first query, its rows, its keys.
+    sums: Mutex<Option<([usize; 3], Arc<Sums>)>>,
+}
+
+impl Scoring {
+    fn head(&self, layer: usize, head: usize) -> MutexGuard<'_, HeadTally> {
+        self.tally[layer * self.heads + head].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is summed of a tile; the same for all layers, whose tiles are alike.
+    fn sums(&self, tile: &Tile<'_>) -> Result<Arc<Sums>> {
+        let (_, _, rows, keys) = tile.weights.dims4()?;
+        let geometry = [tile.first, rows, keys];
+        let mut kept = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_for, sums)) = &*kept
+            && *made_for == geometry
+        {
+            return Ok(sums.clone());
+        }
+        let sums = Arc::new(Sums::new(&self.sequences, self.heads, geometry, tile)?);
+        *kept = Some((geometry, sums.clone()));
+        Ok(sums)
+    }
+}
+
+impl Watch for Scoring {
+    fn rows(&self, place: Place, rows: &Rows<'_>) {
+        let Measured { kind, blocks, length } = self.sequences[place.sequence];
+        // The sequences share a head's tally, so each is summed apart first.
+        let mut part = HeadTally::default();
+        for (query, row) in rows.iter().take_while(|(query, _)| *query < length) {
+            part.add(kind, row, query, blocks);
+        }
+        self.head(place.layer, place.head).merge(&part);
+    }
+
+    /// Sums on the accelerator, so that a few numbers of each head come from there and not its rows.
+    fn tile(&self, tile: &Tile<'_>) -> Result<()> {
+        let sums = self.sums(tile)?;
+        let found = tile.to_host(&sums.of(tile.weights)?)?;
+        let columns = sums.counts[0].len();
+        for (index, found) in found.chunks_exact(columns).enumerate() {
+            let (sequence, head) = (index / self.heads, index % self.heads);
+            let kind = self.sequences[sequence].kind;
+            let mut tally = self.head(tile.layer, head);
+            for &score in measured_on(kind) {
+                let column = score as usize;
+                let (sum, count) = (f64::from(found[column]), sums.counts[sequence][column]);
+                tally.mean(kind, score).merge(Mean { sum, count });
             }
-            let mut whole =
-                tally[place.layer * spec.heads + place.head].lock().unwrap_or_else(PoisonError::into_inner);
-            whole.merge(&part);
-        },
-        control,
-    )?;
-    let heads =
-        tally.into_iter().map(|head| head.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
-    Ok(Tally { heads })
+        }
+        Ok(())
+    }
 }
 
 /// Sequences that one pass measures: so many that a large batch needs no more memory than a prompt of usual length.

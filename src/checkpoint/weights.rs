@@ -163,6 +163,11 @@ impl StoredTensor {
         &self.backing.bytes()[self.range.clone()]
     }
 
+    /// Whether its numbers are multiplied by factors when they are read.
+    pub fn has_scales(&self) -> bool {
+        self.scales.is_some()
+    }
+
     /// How many numbers it holds.
     pub fn count(&self) -> usize {
         self.shape.iter().product()

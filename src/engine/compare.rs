@@ -12,7 +12,7 @@ use super::{
 use crate::{
     analysis::loss,
     checkpoint::run::{Stamp, stamp},
-    error::is_interrupted,
+    error::{is_interrupted, told},
     model::decoder::Control,
     text::line,
 };
@@ -58,7 +58,7 @@ impl Comparing {
         if pair.epoch == session.epoch {
             let result = match guarded(|| self.compare(pair.before, session, training, open, cancelled)) {
                 Err(error) if is_interrupted(&error) => return,
-                result => result.map(Into::into).map_err(|error| line(&format!("{error:#}"))),
+                result => result.map(Into::into).map_err(|error| line(&told(&error))),
             };
             session.tell(Event::Compared { pair, result });
         }

@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     checkpoint::progress::Watcher,
-    error::{Interrupted, is_interrupted},
+    error::{Interrupted, is_interrupted, told},
 };
 
 /// What tells work under way that something newer waits.
@@ -132,7 +132,7 @@ impl Worker {
                 Arc::new(model)
             }
             Err(error) => {
-                let _ = outbox.send(Event::Fatal { message: format!("{error:#}") });
+                let _ = outbox.send(Event::Fatal { message: told(&error) });
                 return;
             }
         };

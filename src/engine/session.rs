@@ -17,6 +17,7 @@ use crate::{
         circuits::terms::{Expansion, Terms},
         explain, map,
     },
+    error::told,
     head::Head,
     model::{decoder::Control, trace::Trace},
 };
@@ -66,7 +67,7 @@ impl Session {
 
     /// Tells that a request failed.
     pub fn fail(&self, error: &anyhow::Error) {
-        self.tell(Event::Failed { message: format!("{error:#}") });
+        self.tell(Event::Failed { message: told(error) });
     }
 
     /// The tokens of the prompt, and those generated after it.

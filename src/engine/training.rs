@@ -29,7 +29,7 @@ use crate::{
         progress::Watcher,
         run::{Entry, Log, Run, Snapshot, Stamp, stamp},
     },
-    error::is_interrupted,
+    error::{is_interrupted, told},
     model::decoder::Control,
     text::line,
 };
@@ -170,7 +170,7 @@ impl Training {
         let stamp = stamp(&snapshot);
         let point = match guarded(|| self.point(&snapshot, open, cancelled)) {
             Err(error) if is_interrupted(&error) => return false,
-            point => point.map_err(|error| line(&format!("{error:#}"))),
+            point => point.map_err(|error| line(&told(&error))),
         };
         self.outcomes.insert(snapshot.model, Outcome { stamp, point });
         true

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use self::heads::{Angles, smear};
 use super::{
-    attention::{self, Inputs, Rule, Watch},
+    attention::{Attention, Inputs, Rule, Watch},
     linear::Linear,
     mlp::MlpWeights,
     norm::NormWeights,
@@ -60,6 +60,8 @@ pub struct Decoder {
     pub layers: Vec<LayerWeights>,
     /// How scores become attention in each layer.
     pub rules: Arc<[Rule]>,
+    /// The way of its device to compute attention.
+    pub attention: Arc<dyn Attention>,
     /// The last normalisation.
     pub norm: NormWeights,
     /// From the residual stream's width to the embedding's.
@@ -94,7 +96,7 @@ impl Control<'_> {
 impl Decoder {
     /// A trace of nothing yet.
     pub fn trace(&self) -> Trace {
-        Trace::new(self.spec.clone(), self.rules.clone())
+        Trace::new(self.spec.clone(), self.rules.clone(), self.attention.clone())
     }
 
     /// Runs `ids` after what `trace` holds and appends them to it: a prompt, or the next token of one. Where the rotation
@@ -203,7 +205,7 @@ impl Decoder {
     /// Runs sequences of equal length and keeps nothing; `watch` sees every pattern on the way.
     ///
     /// What comes after the last layer's patterns is not computed.
-    pub fn stream(&self, sequences: &[Vec<u32>], watch: Watch<'_>, control: &Control<'_>) -> Result<()> {
+    pub fn stream(&self, sequences: &[Vec<u32>], watch: &dyn Watch, control: &Control<'_>) -> Result<()> {
         let ids = sequences.concat();
         let tokens = sequences.first().map_or(0, Vec::len);
         for sequence in sequences {
@@ -255,7 +257,7 @@ impl Decoder {
         start: usize,
         angles: &Angles,
         store: Option<(&mut LayerTrace, &[usize])>,
-        watch: Option<Watch<'_>>,
+        watch: Option<&dyn Watch>,
     ) -> Result<Tensor> {
         let spec = &self.spec;
         let weights = &self.layers[index];
@@ -289,7 +291,7 @@ impl Decoder {
             rule: &self.rules[index],
         };
         let mix = watch.is_none() || index + 1 < spec.layers;
-        let Some(mut mixed) = attention::attend(index, &inputs, watch, mix)? else {
+        let Some(mut mixed) = self.attention.attend(index, &inputs, watch, mix)? else {
             return Ok(x);
         };
         if let Some((means, ablated)) = means {

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 
 use anyhow::{Context, Result};
+use candle_core::DType;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -50,6 +51,28 @@ impl Matrix {
     /// The type that it is stored in.
     pub fn kind(&self) -> WeightType {
         self.tensor.kind
+    }
+
+    /// The type and the bytes of `[outputs, inputs]`, where they lie one after another in a type that an accelerator
+    /// computes in.
+    pub fn plain(&self) -> Option<(DType, &[u8])> {
+        let dtype = match self.tensor.kind {
+            WeightType::F32 => DType::F32,
+            WeightType::BF16 => DType::BF16,
+            WeightType::F16 => DType::F16,
+            _ => return None,
+        };
+        let first = self.share.stored(0);
+        let together = self.outputs > 0 && self.share.stored(self.outputs - 1) + 1 - first == self.outputs;
+        if self.layout != Layout::OutIn
+            || !together
+            || self.tensor.has_scales()
+            || cfg!(target_endian = "big")
+        {
+            return None;
+        }
+        let row = self.inputs * dtype.size_in_bytes();
+        Some((dtype, &self.tensor.bytes()[first * row..][..self.outputs * row]))
     }
 
     /// The same in memory, rounded to one of the plain types that `--dtype` names.

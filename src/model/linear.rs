@@ -5,7 +5,6 @@ use anyhow::Result;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use super::{host, place::Placement};
-use crate::checkpoint::weights::WeightType;
 
 /// `y = x W^T + b`.
 pub struct Linear {
@@ -22,27 +21,98 @@ enum Held {
     Device(Tensor, DType),
 }
 
-impl Held {
-    /// A copy of a stored matrix in the device's memory.
-    fn copied(matrix: &host::Matrix, stored: WeightType, placement: &Placement) -> Result<Self> {
-        let [outputs, inputs] = matrix.shape();
-        let whole = Tensor::from_vec(matrix.to_f32(), (outputs, inputs), &Device::Cpu)?;
-        let whole = whole.to_dtype(placement.held(stored))?;
-        Ok(Self::Device(whole.to_device(&placement.device)?, placement.computed()))
+/// Where linear layers are loaded to, and the way there.
+pub struct Landing<'a> {
+    placement: &'a Placement,
+    #[cfg(feature = "cuda")]
+    staging: Option<std::cell::RefCell<super::gpu::Staging>>,
+}
+
+impl<'a> Landing<'a> {
+    /// The way to where weights are held.
+    pub fn new(placement: &'a Placement) -> Result<Self> {
+        Ok(Self {
+            placement,
+            #[cfg(feature = "cuda")]
+            staging: match &placement.device {
+                Device::Cuda(device) => Some(super::gpu::Staging::new(device)?.into()),
+                _ => None,
+            },
+        })
     }
+
+    /// A copy of a stored matrix in the accelerator's memory; as its bytes lie in the file where they can stay so.
+    fn copied(&self, matrix: &host::Matrix) -> Result<Held> {
+        let shape = matrix.shape().into();
+        let (held, device) = (self.placement.held(matrix.kind()), &self.placement.device);
+        let copy = match matrix.plain() {
+            Some((dtype, bytes)) if dtype == held => self.raw(bytes, dtype, shape)?,
+            _ => {
+                let whole = Tensor::from_vec(matrix.to_f32(), shape, &Device::Cpu)?;
+                whole.to_dtype(held)?.to_device(device)?
+            }
+        };
+        Ok(Held::Device(copy, self.placement.computed()))
+    }
+
+    fn raw(&self, bytes: &[u8], dtype: DType, shape: (usize, usize)) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let Some(staging) = &self.staging {
+            return staging.borrow_mut().copy(bytes, dtype, shape);
+        }
+        let whole = Tensor::from_raw_buffer(bytes, dtype, &[shape.0, shape.1], &Device::Cpu)?;
+        Ok(whole.to_device(&self.placement.device)?)
+    }
+}
+
+/// Three matrices below one another, `[3 * rows, inputs]` in bf16, whose sum is `x`, `[rows, inputs]` in f32, but for what
+/// lies below its last bit: each takes in eight bits of what the one before has left.
+fn in_thirds(x: &Tensor) -> Result<Tensor> {
+    let first = x.to_dtype(DType::BF16)?;
+    let rest = (x - first.to_dtype(DType::F32)?)?;
+    let second = rest.to_dtype(DType::BF16)?;
+    let third = (rest - second.to_dtype(DType::F32)?)?.to_dtype(DType::BF16)?;
+    Ok(Tensor::cat(&[first, second, third], 0)?)
+}
+
+/// `x W^T` in f32 on an accelerator, `[rows, inputs]` and `[outputs, inputs]`, computed in that type.
+///
+/// Weights in bf16 are taken as they are also where the product is computed in f32: `x` goes in three parts, which costs three
+/// products in bf16, and those are summed in f32. It is as exact as one in f32, several times as fast, and no weight is
+/// widened.
+fn product_on_device(x: &Tensor, weights: &Tensor, computed: DType) -> Result<Tensor> {
+    let rows = x.dim(0)?;
+    match (weights.dtype(), computed) {
+        (DType::F32, DType::F32) => Ok(x.matmul(&weights.t()?)?),
+        (DType::BF16, DType::F32) if x.device().is_cuda() => {
+            let parts = half_product(&in_thirds(x)?, weights)?;
+            let part = |index: usize| parts.narrow(0, index * rows, rows);
+            Ok(((part(2)? + part(1)?)? + part(0)?)?)
+        }
+        (_, DType::F32) => Ok(x.matmul(&weights.to_dtype(DType::F32)?.t()?)?),
+        _ => half_product(&x.to_dtype(computed)?, &weights.to_dtype(computed)?),
+    }
+}
+
+/// `x W^T` of two matrices of a half type, summed in f32.
+fn half_product(x: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return super::gpu::product(x, weights);
+    }
+    Ok(x.matmul(&weights.t()?)?.to_dtype(DType::F32)?)
 }
 
 impl Linear {
     /// A layer with that matrix; for an accelerator it is copied there.
-    pub fn new(matrix: host::Matrix, bias: Option<Tensor>, placement: &Placement) -> Result<Self> {
+    pub fn new(matrix: host::Matrix, bias: Option<Tensor>, landing: &Landing<'_>) -> Result<Self> {
         let [outputs, inputs] = matrix.shape();
-        let stored = matrix.kind();
-        let weights = match placement.device.is_cpu() {
-            true => Held::Host(match placement.rounded(stored) {
+        let weights = match landing.placement.device.is_cpu() {
+            true => Held::Host(match landing.placement.rounded(matrix.kind()) {
                 Some(kind) => matrix.rounded(kind)?,
                 None => matrix,
             }),
-            false => Held::copied(&matrix, stored, placement)?,
+            false => landing.copied(&matrix)?,
         };
         Ok(Self { weights, bias, outputs, inputs })
     }
@@ -70,8 +140,7 @@ impl Linear {
                 Tensor::from_vec(y, (rows, self.outputs), x.device())?
             }
             Held::Device(weights, computed) => {
-                let x = x.reshape((rows, self.inputs))?.to_dtype(*computed)?;
-                x.matmul(&weights.to_dtype(*computed)?.t()?)?.to_dtype(DType::F32)?
+                product_on_device(&x.reshape((rows, self.inputs))?, weights, *computed)?
             }
         })
     }
@@ -120,7 +189,7 @@ pub fn with_host<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> R) -> Result<R
 mod tests {
     use super::*;
     use crate::{
-        checkpoint::weights::StoredTensor,
+        checkpoint::weights::{StoredTensor, WeightType},
         model::{
             place::DtypeChoice,
             slot::{Layout, Share},
@@ -140,8 +209,9 @@ mod tests {
             let matrix = host::Matrix::new(tensor, layout, share, outputs - 8);
             for dtype in [DtypeChoice::Auto, DtypeChoice::F32] {
                 let placement = Placement { device: Device::Cpu, dtype };
-                let host = Linear::new(matrix.clone(), None, &placement).unwrap();
-                let weights = Held::copied(&matrix, WeightType::BF16, &placement).unwrap();
+                let landing = Landing::new(&placement).unwrap();
+                let host = Linear::new(matrix.clone(), None, &landing).unwrap();
+                let weights = landing.copied(&matrix).unwrap();
                 let device = Linear { weights, bias: None, outputs: outputs - 8, inputs };
                 let difference = (host.forward(&x).unwrap() - device.forward(&x).unwrap()).unwrap();
                 let largest = difference.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
@@ -150,6 +220,20 @@ mod tests {
                 let host = host.rows(&rows, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
                 assert_eq!(host, device.rows(&rows, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap());
             }
+        }
+    }
+
+    #[test]
+    fn three_parts_in_bf16_sum_to_the_number() {
+        let numbers: Vec<f32> = (1..4000).map(|i| (i as f32 * 0.37).sin() * 10f32.powi(i % 9 - 4)).collect();
+        let x = Tensor::from_vec(numbers.clone(), (31, 129), &Device::Cpu).unwrap();
+        let parts = in_thirds(&x).unwrap();
+        assert_eq!((parts.dtype(), parts.dims()), (DType::BF16, &[93, 129][..]));
+        let parts = parts.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (index, &number) in numbers.iter().enumerate() {
+            let sum: f64 = (0..3).map(|part| parts[part * numbers.len() + index]).sum();
+            let error = (sum - f64::from(number)).abs() / f64::from(number).abs();
+            assert!(error < 1e-7, "{number} is off by {error}");
         }
     }
 }

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 
 use super::{
-    attention::Rule,
+    attention::{self, Rule},
     decoder::{Decoder, LayerWeights},
     host::Matrix,
-    linear::Linear,
+    linear::{Landing, Linear},
     mlp::{Body, MlpWeights, Projections},
     norm::NormWeights,
     place::Placement,
@@ -43,7 +43,8 @@ pub fn load(
     progress: &dyn Fn(usize, usize) -> bool,
 ) -> Result<Decoder> {
     let spec = &plan.spec;
-    let loader = Loader { plan, spec, weights, placement, used: RefCell::default() };
+    let landing = Landing::new(placement)?;
+    let loader = Loader { plan, spec, weights, placement, landing, used: RefCell::default() };
     let (mut layers, mut rules) = (Vec::new(), Vec::new());
     for layer in 0..spec.layers {
         if !progress(layer, spec.layers) {
@@ -81,6 +82,7 @@ pub fn load(
         positions,
         layers,
         rules: rules.into(),
+        attention: attention::on(&placement.device),
         norm: loader.last_norm()?,
         projection_out: project(Slot::ProjectionOut, [outside, width])?,
         unembedding,
@@ -96,6 +98,7 @@ struct Loader<'a> {
     spec: &'a Spec,
     weights: &'a Weights,
     placement: &'a Placement,
+    landing: Landing<'a>,
     /// Names of the tensors that a slot has asked for.
     used: RefCell<BTreeSet<String>>,
 }
@@ -201,7 +204,7 @@ impl Loader<'_> {
             true => self.by_head(slot, &source, [outputs, inputs])?,
             false => self.matrix(source, [outputs, inputs])?,
         };
-        Linear::new(matrix, bias, self.placement)
+        Linear::new(matrix, bias, &self.landing)
     }
 
     fn matrix(&self, source: Source, [outputs, inputs]: [usize; 2]) -> Result<Matrix> {

@@ -6,6 +6,8 @@ pub mod attention;
 pub mod config;
 pub mod decoder;
 pub mod families;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod host;
 pub mod linear;
 pub mod load;

@@ -50,7 +50,7 @@ impl DeviceChoice {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto => {
                 let accelerator = if cfg!(feature = "cuda") {
-                    Device::new_cuda(0).ok()
+                    cuda(0).ok()
                 } else if cfg!(feature = "metal") {
                     Device::new_metal(0).ok()
                 } else {
@@ -64,7 +64,7 @@ impl DeviceChoice {
             Self::Metal if !cfg!(feature = "metal") => {
                 bail!("--device metal: this program was built without it; build it with `--features metal`")
             }
-            Self::Cuda(index) => Device::new_cuda(index).with_context(|| {
+            Self::Cuda(index) => cuda(index).with_context(|| {
                 format!("--device cuda:{index} does not answer; `nvidia-smi` lists the GPUs there are")
             }),
             Self::Metal => Device::new_metal(0).context("--device metal does not answer"),
@@ -237,9 +237,16 @@ impl fmt::Display for Need {
 }
 
 #[cfg(feature = "cuda")]
+use super::gpu::open as cuda;
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(index: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(index)
+}
+
+#[cfg(feature = "cuda")]
 fn accelerator_memory(device: &Device) -> Option<u64> {
-    device.as_cuda_device().ok()?;
-    candle_core::cuda_backend::cudarc::driver::result::mem_get_info().ok().map(|(free, _)| free as u64)
+    super::gpu::free_memory(device.as_cuda_device().ok()?)
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -1,12 +1,16 @@
 //! What a pass leaves behind: enough to recompute any row of any head, and to go on from any layer.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use super::{
-    attention::{self, Rows, Rule},
+    attention::{self, Attention, Inputs, Place, Rows, Rule},
     spec::Spec,
 };
 use crate::head::Head;
@@ -110,6 +114,7 @@ impl LayerTrace {
 pub struct Trace {
     spec: Arc<Spec>,
     rules: Arc<[Rule]>,
+    attention: Arc<dyn Attention>,
     /// Length of the sequence that queries and keys were rotated for.
     pub(super) turned: usize,
     /// The tokens that were run.
@@ -122,9 +127,9 @@ pub struct Trace {
 
 impl Trace {
     /// The trace of nothing yet; the rules are those of each layer.
-    pub(super) fn new(spec: Arc<Spec>, rules: Arc<[Rule]>) -> Self {
+    pub(super) fn new(spec: Arc<Spec>, rules: Arc<[Rule]>, attention: Arc<dyn Attention>) -> Self {
         let layers = (0..spec.layers).map(|_| LayerTrace::with_means(BTreeMap::new())).collect();
-        Self { spec, rules, turned: 0, ids: Vec::new(), layers, last: Grow::new() }
+        Self { spec, rules, attention, turned: 0, ids: Vec::new(), layers, last: Grow::new() }
     }
 
     /// Number of tokens.
@@ -176,6 +181,22 @@ impl Trace {
         let mut row = Vec::new();
         self.rows(head, query..query + 1, |rows| row.extend_from_slice(rows.weights))?;
         Ok(row)
+    }
+
+    /// Attention of one query of each head of a layer over keys `0..=query`, `[heads]`.
+    pub fn rows_of_heads(&self, layer: usize, query: usize) -> Result<Vec<Vec<f32>>> {
+        let trace = &self.layers[layer];
+        let tokens =
+            |grow: &Grow| Ok::<_, anyhow::Error>(grow.view()?.narrow(1, 0, query + 1)?.unsqueeze(0)?);
+        let (queries, keys) = (tokens(&trace.queries)?.narrow(2, query, 1)?, tokens(&trace.keys)?);
+        let inputs =
+            Inputs { queries: &queries, keys: &keys, values: &keys, first: query, rule: &self.rules[layer] };
+        let rows = Mutex::new(vec![Vec::new(); self.spec.heads]);
+        let watch = |place: Place, row: &Rows<'_>| {
+            rows.lock().unwrap_or_else(PoisonError::into_inner)[place.head] = row.weights.to_vec();
+        };
+        self.attention.attend(layer, &inputs, Some(&watch), false)?;
+        Ok(rows.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A head's whole pattern, `[query, key]` row-major.
