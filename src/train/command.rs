@@ -38,7 +38,8 @@ The optimiser is AdamW (0.9, 0.99) with weight decay 0.01 and gradients of norm 
 The text: the lines of a paragraph are joined by spaces, a line break and a space stand between paragraphs, and files \
 follow one another. It is cut into stretches of about 1,500 characters; every twentieth is kept from training for the \
 held-out loss. A byte-level BPE vocabulary is learnt from the rest, with a space before the first word. Every sequence \
-is BOS and a window of text, or one of the kinds that --repeat-steps, --block-share and --repeat-share ask for.
+is BOS and a window of text, or one of the kinds that --repeat-steps, --block-share, --repeat-share and \
+--mention-share ask for.
 
 The folder of a run holds the snapshots step-NNNNNN, log.jsonl with a JSON object for each (losses, repeat gain, \
 in-context learning, every head's scores), and state/. A run that was interrupted or killed goes on when the same \
@@ -71,6 +72,10 @@ pub struct TrainArgs {
     /// most) of the first half come again in place of what was there
     #[arg(long, default_value_t = Settings::default().repeat_share, value_name = "SHARE")]
     pub repeat_share: f64,
+    /// Share of the remaining text windows, after those steps, in which one or two made-up people are mentioned, two to
+    /// five times in all: a title or one or two other tokens, and a name of two to five random tokens
+    #[arg(long, default_value_t = Settings::default().mention_share, value_name = "SHARE")]
+    pub mention_share: f64,
     /// Layers; 0 leaves the bigram table: embedding, norm and read-out
     #[arg(long, default_value_t = Settings::default().layers)]
     pub layers: usize,
@@ -130,6 +135,7 @@ impl TrainArgs {
             repeat_steps: self.repeat_steps,
             block_share: self.block_share,
             repeat_share: self.repeat_share,
+            mention_share: self.mention_share,
             learning_rate: self.lr,
             seed: self.seed,
             from: self.from.clone(),

@@ -1,5 +1,5 @@
 //! What the model is shown: windows of text, sequences in which a block of random tokens comes back, and windows of text
-//! in which a span of that text comes back.
+//! in which a span of that text comes back or someone made up is mentioned again.
 //!
 //! Every sequence starts with BOS at position 0 and has one token more than the model reads, the last target.
 
@@ -7,11 +7,12 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
 use super::{
-    text::Corpus,
+    text::{Corpus, TITLES},
     vocabulary::{BOS_ID, plain_ids},
 };
 
@@ -19,6 +20,12 @@ use super::{
 const BLOCK: (usize, usize) = (6, 59);
 /// The shortest and longest span of text that comes back; a narrower window lowers the longest to its quarter.
 const SPAN: (usize, usize) = (8, 42);
+/// The fewest and most people made up for a window of text, and how often any of them is mentioned.
+const PEOPLE: (usize, usize) = (1, 2);
+const MENTIONS: (usize, usize) = (2, 5);
+/// The fewest and most tokens of what stands before a made-up name where it is no title, and of the name.
+const OPENER: (usize, usize) = (1, 2);
+const NAME: (usize, usize) = (2, 5);
 
 /// An endless source of training sequences.
 pub struct Source<'a> {
@@ -53,6 +60,8 @@ pub struct Mix {
     pub blocks: f64,
     /// Among the others, those in which a span of text comes back.
     pub spans: f64,
+    /// Among what is left, those in which made-up people are mentioned.
+    pub mentions: f64,
 }
 
 /// Sequences cut into what the model reads and what it must predict.
@@ -154,12 +163,55 @@ impl<'a> Source<'a> {
         Ok(sequence)
     }
 
+    /// BOS and `context` tokens of text in which one or two made-up people are mentioned, two to five times in all, or as
+    /// often as fits.
+    pub fn mention_sequence(&mut self) -> Result<Vec<u32>> {
+        let people = (0..self.rng.random_range(PEOPLE.0..=PEOPLE.1)).map(|_| self.person());
+        let people = people.collect::<Result<Vec<_>>>()?;
+        let mut left = self.context;
+        let mut mentioned = Vec::new();
+        for _ in 0..self.rng.random_range(MENTIONS.0..=MENTIONS.1) {
+            let person = &people[self.rng.random_range(0..people.len())];
+            if person.len() <= left {
+                left -= person.len();
+                mentioned.push(person);
+            }
+        }
+        let text = self.text(left)?;
+        let mut places: Vec<usize> =
+            mentioned.iter().map(|_| self.rng.random_range(0..=text.len())).collect();
+        places.sort_unstable();
+        let (mut sequence, mut done) = (vec![BOS_ID], 0);
+        for (place, person) in places.into_iter().zip(mentioned) {
+            sequence.extend(&text[done..place]);
+            sequence.extend(person);
+            done = place;
+        }
+        sequence.extend(&text[done..]);
+        Ok(sequence)
+    }
+
+    /// Tokens that mention someone: a title, or one or two tokens of the text or random ones in its place, and two to five
+    /// random ones for the name.
+    fn person(&mut self) -> Result<Vec<u32>> {
+        let size = self.rng.random_range(OPENER.0..=OPENER.1);
+        let mut person = match self.rng.random_range(0..3) {
+            0 => plain_ids(self.tokenizer, TITLES[self.rng.random_range(0..TITLES.len())])?,
+            1 => self.text(size)?,
+            _ => distinct(&mut self.rng, self.vocab, size),
+        };
+        let size = self.rng.random_range(NAME.0..=NAME.1);
+        person.extend(distinct(&mut self.rng, self.vocab, size));
+        Ok(person)
+    }
+
     /// `size` sequences of the kinds that `mix` draws.
     pub fn sequences(&mut self, size: usize, mix: Mix) -> Result<Vec<Vec<u32>>> {
         (0..size)
             .map(|_| match self.rng.random_bool(mix.blocks) {
                 true => self.block_sequence(),
                 false if mix.spans > 0. && self.rng.random_bool(mix.spans) => self.span_sequence(),
+                false if mix.mentions > 0. && self.rng.random_bool(mix.mentions) => self.mention_sequence(),
                 false => self.text_sequence(),
             })
             .collect()
@@ -184,11 +236,9 @@ impl Batch {
 
 /// The tokens of the stretches in a row.
 pub fn tokens(tokenizer: &Tokenizer, stretches: &[String]) -> Result<Vec<u32>> {
-    let mut all = Vec::new();
-    for stretch in stretches {
-        all.extend(plain_ids(tokenizer, stretch)?);
-    }
-    Ok(all)
+    let each: Result<Vec<Vec<u32>>> =
+        stretches.par_iter().map(|stretch| plain_ids(tokenizer, stretch)).collect();
+    Ok(each?.concat())
 }
 
 /// `count` distinct tokens other than BOS, in random order.

@@ -40,6 +40,10 @@ pub struct Settings {
     pub block_share: f64,
     /// Share of the text sequences in which a span of the text comes again.
     pub repeat_share: f64,
+    /// Share of what is left of them in which made-up people are mentioned. None is stored as nothing, so that runs begun
+    /// before there was such a share go on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mention_share: f64,
     /// Highest learning rate, reached after the warm-up; a cosine takes it to a tenth at the last step.
     #[serde(rename = "lr")]
     pub learning_rate: f64,
@@ -81,6 +85,7 @@ impl Default for Settings {
             repeat_steps: 2600,
             block_share: 0.2,
             repeat_share: 0.,
+            mention_share: 0.,
             learning_rate: 2e-3,
             seed: 0,
             from: None,
@@ -99,7 +104,11 @@ impl Settings {
         ensure!(self.snapshot_every > 0, "--snapshot-every 0 would never save: give a number of steps");
         ensure!(self.save_every > 0, "--save-every 0 would never save: give a number of steps");
         ensure!(self.learning_rate > 0. && self.learning_rate < 1., "--lr must lie between 0 and 1");
-        for (name, share) in [("--block-share", self.block_share), ("--repeat-share", self.repeat_share)] {
+        for (name, share) in [
+            ("--block-share", self.block_share),
+            ("--repeat-share", self.repeat_share),
+            ("--mention-share", self.mention_share),
+        ] {
             ensure!((0. ..=1.).contains(&share), "{name} {share} is no share: give a number from 0 to 1");
         }
         let mut config = Config::new(self.vocab, self.width, self.layers, self.heads, self.context)?;
@@ -123,8 +132,8 @@ impl Settings {
     /// What the sequences of a step are.
     pub fn mix(&self, step: usize) -> Mix {
         match step < self.repeat_steps {
-            true => Mix { blocks: 1., spans: 0. },
-            false => Mix { blocks: self.block_share, spans: self.repeat_share },
+            true => Mix { blocks: 1., spans: 0., mentions: 0. },
+            false => Mix { blocks: self.block_share, spans: self.repeat_share, mentions: self.mention_share },
         }
     }
 
@@ -138,4 +147,8 @@ impl Settings {
     pub fn snapshot_steps(&self, last: usize) -> impl Iterator<Item = usize> {
         (0..=last.min(self.steps)).filter(|&step| self.is_snapshot(step))
     }
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.
 }

@@ -6,7 +6,10 @@ use candle_core::Device;
 use tempfile::tempdir;
 
 use super::*;
-use crate::train::data::{Batch, Mix};
+use crate::train::{
+    data::{self, Batch, Mix},
+    text::TITLES,
+};
 
 #[test]
 fn names_are_invented_and_stay_the_same_in_a_stretch() {
@@ -100,8 +103,11 @@ fn sequences_are_what_they_are_said_to_be() {
     assert!(sizes.len() > 45 && sizes.contains(&6) && sizes.contains(&59));
     let text = source.text_sequence().unwrap();
     assert_eq!((text.len(), text[0]), (129, vocabulary::BOS_ID));
-    let batch =
-        Batch::new(&source.sequences(3, Mix { blocks: 0.5, spans: 0.5 }).unwrap(), &Device::Cpu).unwrap();
+    let batch = Batch::new(
+        &source.sequences(3, Mix { blocks: 0.5, spans: 0.5, mentions: 0.5 }).unwrap(),
+        &Device::Cpu,
+    )
+    .unwrap();
     assert_eq!((batch.inputs.dims(), batch.targets.dims()), (&[3, 128][..], &[384][..]));
 }
 
@@ -153,9 +159,44 @@ fn a_span_of_the_first_half_comes_again_in_the_second() {
 }
 
 #[test]
+fn made_up_people_are_mentioned_again_in_text() {
+    let (corpus, tokenizer) = (corpus(), tokenizer());
+    let text = data::tokens(&tokenizer, &corpus.training(&mut ChaCha8Rng::seed_from_u64(1))).unwrap();
+    let triples: HashSet<&[u32]> = text.windows(3).collect();
+    let titles = TITLES.map(|title| vocabulary::plain_ids(&tokenizer, title).unwrap());
+    let mut source = Source::new(&corpus, &tokenizer, 128, 1, None).unwrap();
+    let (mut again, mut titled, mut plain) = (0, 0, 0);
+    for _ in 0..200 {
+        let sequence = source.mention_sequence().unwrap();
+        assert_eq!((sequence.len(), sequence[0]), (129, vocabulary::BOS_ID));
+        plain += sequence[1..].windows(3).filter(|triple| triples.contains(triple)).count();
+        // Two tokens that come again and never stand so in text: part of a mention.
+        let again_at = |place: usize| {
+            let pair = &sequence[place..place + 2];
+            let new = text.windows(2).all(|other| other != pair);
+            (place + 2..128).find(|&later| new && sequence[later..later + 2] == *pair)
+        };
+        let Some((place, later)) = (1..126).find_map(|place| Some((place, again_at(place)?))) else {
+            continue;
+        };
+        let back = (1..place).take_while(|&back| sequence[place - back] == sequence[later - back]).count();
+        let same = (place..later).take_while(|&at| sequence.get(at + later - place) == Some(&sequence[at]));
+        assert!(back + same.count() >= 3, "what opens it and a name of two tokens at least");
+        again += 1;
+        let mention = &sequence[place - back..];
+        titled += usize::from(titles.iter().any(|title| mention.starts_with(title)));
+    }
+    assert!(again > 150, "{again} of 200 mention someone twice");
+    assert!((again / 6..again / 2).contains(&titled), "{titled} titles of {again}");
+    assert!(plain > 200 * 64, "most of it is text, not {plain} triples");
+    let mut narrow = Source::new(&corpus, &tokenizer, 13, 1, None).unwrap();
+    assert!((0..100).all(|_| narrow.mention_sequence().unwrap().len() == 14));
+}
+
+#[test]
 fn a_source_goes_on_from_its_place() {
     let (corpus, tokenizer) = (corpus(), tokenizer());
-    let mix = Mix { blocks: 0.3, spans: 0.5 };
+    let mix = Mix { blocks: 0.3, spans: 0.5, mentions: 0.5 };
     let mut source = Source::new(&corpus, &tokenizer, 128, 1, None).unwrap();
     // Enough for several readings of the text, each with other names.
     for _ in 0..20 {

@@ -51,6 +51,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_stopped() {
         snapshots: Spacing::Log,
         save_every: 3,
         repeat_share: 0.5,
+        mention_share: 0.5,
         ..small()
     };
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
@@ -252,6 +253,7 @@ fn settings_that_cannot_work_say_why_and_leave_nothing() {
         (Settings { context: 1_500, ..small() }, "--context 1500"),
         (Settings { learning_rate: 0., ..small() }, "--lr"),
         (Settings { repeat_share: 1.5, ..small() }, "--repeat-share 1.5"),
+        (Settings { mention_share: -0.5, ..small() }, "--mention-share -0.5"),
         (Settings { mlp: Some(-1.), ..small() }, "--mlp -1"),
         (Settings { mlp: Some(4.), layers: 0, ..small() }, "--mlp needs layers"),
         (Settings { smeared_keys: true, layers: 0, ..small() }, "--smeared-keys needs layers"),
