@@ -181,7 +181,10 @@ fn made_up_people_are_mentioned_again_in_text() {
         };
         let back = (1..place).take_while(|&back| sequence[place - back] == sequence[later - back]).count();
         let same = (place..later).take_while(|&at| sequence.get(at + later - place) == Some(&sequence[at]));
-        assert!(back + same.count() >= 3, "what opens it and a name of two tokens at least");
+        // What opens it and a name of two tokens at least; two alone may come again by chance.
+        if back + same.count() < 3 {
+            continue;
+        }
         again += 1;
         let mention = &sequence[place - back..];
         titled += usize::from(titles.iter().any(|title| mention.starts_with(title)));
