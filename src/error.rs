@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::bounded;
+
 /// Somebody stopped the work; not a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupted;
@@ -19,7 +21,7 @@ pub fn is_interrupted(error: &anyhow::Error) -> bool {
     error.is::<Interrupted>()
 }
 
-/// What went wrong, with its causes. Of an accelerator whose memory is full, the driver says no more than that: what would
+/// What went wrong, with its causes, at a length that can be read. Of an accelerator whose memory is full, the driver says no more than that: what would
 /// fit is told in its place.
 pub fn told(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
@@ -28,7 +30,7 @@ pub fn told(error: &anyhow::Error) -> String {
                 smaller model, or compute with `--device cpu` (`nvidia-smi` shows who else uses it)"
             .into();
     }
-    text
+    bounded(&text)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use attnscope::{
     cli::{self, Cli, Command},
-    commands, error, term, train,
+    commands, error, term, text, train,
 };
 
 /// Exit code of an error.
@@ -68,7 +68,8 @@ fn fail(message: &str) -> ExitCode {
     let mut lines = message.lines();
     let first = lines.next().into_iter();
     let kept: Vec<&str> = first.chain(lines.filter(|line| !is_frame(line))).collect();
-    let clean: String = kept.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String =
+        text::bounded(&kept.join(" ")).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _ = writeln!(stderr(), "attnscope: {clean}");
     ExitCode::from(ERROR)
 }

@@ -10,6 +10,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Stands for a character that would not be seen.
 const INVISIBLE: char = '∅';
+/// Characters of a file's text that a message carries at most; a message carries two such texts at most.
+pub const EXCERPT: usize = 120;
+/// Characters of a whole message at most.
+pub const MESSAGE: usize = 800;
 /// Combining marks that one base keeps.
 const MARKS: usize = 2;
 
@@ -38,6 +42,73 @@ pub fn clean(bytes: &[u8]) -> String {
 pub fn line(text: &str) -> String {
     let joined = text.lines().collect::<Vec<_>>().join(" ").replace('\t', " ");
     clean(joined.as_bytes())
+}
+
+/// Text of a file as a message carries it: on one line, with what a terminal would not show spelled out, and of long text
+/// its beginning and end, at most [`EXCERPT`] characters in all.
+pub fn excerpt(text: &str) -> String {
+    let spelled = |c: char| match c {
+        '"' | '\'' => String::from(c),
+        c => c.escape_debug().to_string(),
+    };
+    let within = |most: usize| {
+        move |used: &mut usize, piece: String| {
+            *used += piece.chars().count();
+            (*used <= most).then_some(piece)
+        }
+    };
+    let whole: String = text.chars().map(spelled).scan(0, within(EXCERPT)).collect();
+    if text.chars().take(EXCERPT + 1).map(spelled).collect::<String>().chars().count() <= EXCERPT {
+        return whole;
+    }
+    let head: String = text.chars().map(spelled).scan(0, within(EXCERPT * 2 / 3)).collect();
+    let mut tail: Vec<String> =
+        text.chars().rev().map(spelled).scan(0, within(EXCERPT - EXCERPT * 2 / 3 - 1)).collect();
+    tail.reverse();
+    format!("{head}…{}", tail.concat())
+}
+
+/// A message in which nothing quoted or listed from a file is long: what stands in quotes or brackets is cut as in [`excerpt`],
+/// and the whole at [`MESSAGE`] characters. Libraries put whole strings of a file into theirs.
+pub fn bounded(message: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = message;
+    while let Some(start) = rest.find(['`', '"', '[']) {
+        let (before, quoted) = rest.split_at(start);
+        let close = match quoted.as_bytes()[0] {
+            b'[' => ']',
+            quote => char::from(quote),
+        };
+        let Some(end) = quoted[1..].find(close) else { break };
+        let (inside, after) = (&quoted[1..=end], &quoted[end + 1..]);
+        kept.push_str(before);
+        kept.push_str(&quoted[..1]);
+        // What is short is as it should be already.
+        match inside.chars().nth(EXCERPT) {
+            Some(_) => kept.push_str(&excerpt(inside)),
+            None => kept.push_str(inside),
+        }
+        kept.push(close);
+        rest = &after[1..];
+    }
+    kept.push_str(rest);
+    match kept.char_indices().nth(MESSAGE) {
+        Some(_) => {
+            let start: String = kept.chars().take(MESSAGE / 2).collect();
+            let end: Vec<char> = kept.chars().rev().take(MESSAGE / 2 - 1).collect();
+            format!("{start}…{}", end.into_iter().rev().collect::<String>())
+        }
+        None => kept,
+    }
+}
+
+/// The first `most` of some things and how many more there are: `a, b and 3 more`; `None` where there is nothing.
+pub fn list(things: impl IntoIterator<Item = String>, most: usize) -> Option<String> {
+    let mut things = things.into_iter();
+    let first: Vec<String> = things.by_ref().take(most).collect();
+    let more = things.count();
+    let shown = first.join(", ");
+    (!first.is_empty()).then(|| if more == 0 { shown } else { format!("{shown} and {more} more") })
 }
 
 /// A number of bytes for people: `269 MB`.
@@ -184,6 +255,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_file_says_is_cut_in_the_middle() {
+        assert_eq!(excerpt("model.layers.0"), "model.layers.0");
+        assert_eq!(excerpt("a\u{1b}[31m\n\"b\" 日本"), "a\\u{1b}[31m\\n\"b\" 日本");
+        let long = format!("{}{}", "a".repeat(70_000), "z");
+        let cut = excerpt(&long);
+        assert!(cut.starts_with("aaaa") && cut.ends_with("aaaz") && cut.chars().count() == EXCERPT, "{cut}");
+    }
+
+    #[test]
+    fn lists_are_cut_at_their_end() {
+        let of = |count: usize| list((0..count).map(|number| number.to_string()), 3);
+        assert_eq!([of(0), of(1), of(3)], [None, Some("0".into()), Some("0, 1, 2".into())]);
+        assert_eq!(of(70_000), Some("0, 1, 2 and 69997 more".into()));
+    }
+
+    #[test]
+    fn what_is_quoted_in_a_message_is_cut_and_the_rest_stays() {
+        let long = "x".repeat(70_000);
+        for (open, close) in [("`", "`"), ("\"", "\""), ("[", "]")] {
+            let message = bounded(&format!("a: tensor {open}{long}{close} is [2, 3], not `u8`"));
+            assert!(message.starts_with(&format!("a: tensor {open}xxx")), "{message}");
+            assert!(message.ends_with(&format!("xxx{close} is [2, 3], not `u8`")), "{message}");
+            assert!(message.chars().count() < 200, "{message}");
+        }
+        assert_eq!(bounded("it's `open"), "it's `open");
+    }
+
+    #[test]
     fn control_characters_are_pictures() {
         assert_eq!(clean(b" the cat"), " the cat");
         assert_eq!(clean(b"\x1b[31m\n\t\r\0\x7f"), "␛[31m⏎→␍␀␡");
@@ -236,6 +335,27 @@ mod tests {
         #[test]
         fn any_bytes_become_safe(bytes: Vec<u8>) {
             prop_assert!(is_safe(&clean(&bytes), bytes.is_empty()));
+        }
+
+        #[test]
+        fn an_excerpt_is_short_and_safe(text in awkward(), times in 1..2000usize) {
+            let cut = excerpt(&text.repeat(times));
+            prop_assert!(cut.chars().count() <= EXCERPT);
+            prop_assert!(cut.chars().all(|c| !c.is_control() && !is_invisible(c)), "{:?}", cut);
+        }
+
+        #[test]
+        fn what_is_short_is_whole(text in "[ -~]{0,120}") {
+            prop_assert_eq!(excerpt(&text).replace("\\\\", "\\"), text);
+        }
+
+        #[test]
+        fn a_message_is_bounded(text in "[a-z`\"\\[\\] ]{0,9}", other: String, times in 1..3000usize) {
+            let message = format!("{}{other}{}", text.repeat(times), text.repeat(times));
+            prop_assert!(bounded(&message).chars().count() <= MESSAGE);
+            if message.chars().count() <= EXCERPT {
+                prop_assert_eq!(bounded(&message), message);
+            }
         }
 
         #[test]

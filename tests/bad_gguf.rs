@@ -91,7 +91,7 @@ fn keys_that_are_missing_or_not_handled() {
     refused(&spoilt(&rotated(16), &rotated(18)), &["key `llama.rope.dimension_count` is 18", "16 numbers"]);
     refused(
         &spoilt(b"llama.attention.value_length", b"llama.attention.alibi_length"),
-        &["key `llama.attention.alibi_length` = 16 may change attention"],
+        &["key `llama.attention.alibi_length` = 16 may change what the model computes"],
     );
     refused(
         &spoilt(b"llama.feed_forward_length", b"llama.feed_forward_lengt1"),

@@ -193,9 +193,14 @@ fn configurations_that_do_not_fit() {
     let changes: &[(&str, &str, serde_json::Value, &[&str])] = &[
         ("llama3-rope", "model_type", "lama".into(), &["`lama`", "`llama`"]),
         ("llama3-rope", "model_type", serde_json::Value::Null, &["`model_type` is missing"]),
-        ("llama3-rope", "sliding_window", 64.into(), &["`sliding_window`", "not handled"]),
+        ("llama3-rope", "is_causal", false.into(), &["`is_causal` = false", "not handled"]),
         ("llama3-rope", "num_hidden_layers", 1.into(), &["`model.layers.1", "has no place", "nearest"]),
-        ("llama3-rope", "attn_logit_softcapping", 30.0.into(), &["`attn_logit_softcapping`"]),
+        (
+            "gemma3",
+            "use_bidirectional_attention",
+            true.into(),
+            &["`use_bidirectional_attention`", "not handled"],
+        ),
         (
             "llama3-rope",
             "rope_scaling",
@@ -215,21 +220,25 @@ fn configurations_that_do_not_fit() {
             serde_json::json!({"rope_type": "default"}),
             &["`rope_parameters` and `rope_scaling`", "leave one of them out"],
         ),
-        ("llama3-rope", "smeared_keys", true.into(), &["`smeared_keys`", "not handled"]),
         ("llama3-rope", "num_hidden_layers", 0.into(), &["`num_hidden_layers` is 0"]),
         ("attn-only-smeared", "smeared_keys", false.into(), &["`smeared_keys`", "k_smear"]),
         ("attn-only-smeared", "smeared_keys", "yes".into(), &["`smeared_keys`", "not true or false"]),
         ("llama3-rope", "hidden_act", "softsign".into(), &["`softsign`"]),
         ("llama3-rope", "hidden_size", "many".into(), &["`hidden_size`"]),
         ("llama3-rope", "num_attention_heads", 0.into(), &["`num_attention_heads` is 0"]),
-        ("llama3-rope", "num_hidden_layers", 60_000.into(), &["layers are promised"]),
+        (
+            "llama3-rope",
+            "num_hidden_layers",
+            60_000.into(),
+            &["`num_hidden_layers` is 60000", "of different models"],
+        ),
         (
             "llama3-rope",
             "num_hidden_layers",
             (1u64 << 31).into(),
             &["`num_hidden_layers`", "no reasonable count"],
         ),
-        ("bloom", "n_head", (1u64 << 31).into(), &["`n_head`", "no reasonable count"]),
+        ("bloom", "num_attention_heads", (1u64 << 31).into(), &["`n_head`", "no reasonable count"]),
         ("llama3-rope", "num_hidden_layers", 9.into(), &["no tensor `model.layers.", "the nearest is"]),
         ("llama3-rope", "intermediate_size", 7.into(), &["tensor `model.layers.0.mlp", "asks for"]),
         ("gpt2", "vocab_size", 7.into(), &["tensor `transformer.wte.weight`", "asks for"]),
@@ -245,6 +254,122 @@ fn configurations_that_do_not_fit() {
     trace(folder.path(), "1,2", &["config.json"]);
     fs::remove_file(folder.path().join("config.json")).unwrap();
     trace(folder.path(), "1,2", &["config.json", "beside the weights"]);
+}
+
+/// The fixture with another value of a key: one line that names the key.
+#[track_caller]
+fn size(name: &str, key: &str, value: serde_json::Value) {
+    let folder = copy(name);
+    configure(&folder, key, value.clone());
+    trace(folder.path(), "1,2", &["config.json", &format!("`{key}`")]);
+}
+
+#[test]
+fn sizes_are_held_against_the_tensors_before_anything_is_made_of_them() {
+    let of_family: &[(&str, &[&str])] = &[
+        ("llama3-rope", &["vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads"]),
+        ("llama3-rope", &["intermediate_size", "num_hidden_layers", "head_dim"]),
+        ("phi", &["vocab_size", "hidden_size", "intermediate_size"]),
+        ("gptj", &["vocab_size", "n_embd", "rotary_dim", "n_layer"]),
+        ("olmo", &["vocab_size", "hidden_size"]),
+        ("qwen3_moe", &["moe_intermediate_size", "num_experts_per_tok"]),
+        ("mixtral", &["num_local_experts"]),
+        ("opt-350m", &["word_embed_proj_dim", "ffn_dim"]),
+        ("bloom", &["vocab_size", "n_head"]),
+        ("falcon", &["vocab_size"]),
+        ("lens-solu-ln", &["d_vocab", "d_model", "d_head", "d_mlp"]),
+    ];
+    for (name, keys) in of_family {
+        for key in *keys {
+            for value in
+                [(1u64 << 32).into(), u64::MAX.into(), (-1).into(), 2.5.into(), 1e300.into(), "12".into()]
+            {
+                size(name, key, value);
+            }
+        }
+    }
+    // Positions that are learned are held against their table.
+    for value in [1u64 << 32, 7] {
+        let folder = copy("gpt2");
+        configure(&folder, "n_positions", value.into());
+        trace(folder.path(), "1,2", &["tensor `transformer.wpe.weight`", "asks for"]);
+    }
+    // Sizes that are small enough each, and together are not.
+    for (name, key, value) in [("llama3-rope", "head_dim", 20_000), ("mpt", "expansion_ratio", 1 << 30)] {
+        let folder = copy(name);
+        configure(&folder, key, value.into());
+        trace(folder.path(), "1,2", &["config.json", "the two are of different models"]);
+    }
+}
+
+#[test]
+fn a_model_type_that_is_not_known_is_told_by_what_the_configuration_says() {
+    let renamed = |name: &str, kind: &str, expected: &str| {
+        let folder = copy(name);
+        configure(&folder, "model_type", kind.into());
+        trace(folder.path(), "1,2", &[&format!("`{kind}` is not known; the nearest that is: `{expected}`")]);
+    };
+    for (name, kind, expected) in [
+        ("gpt2", "llama-of-mine", "gpt2"),
+        ("falcon", "bloomy", "falcon"),
+        ("qwen3", "gpt2x", "qwen3"),
+        ("qwen2", "custom", "qwen2"),
+        ("gpt_neox", "opt2", "gpt_neox"),
+        ("phi3", "phi2", "phi3"),
+        ("llama3-rope", "lama", "llama"),
+    ] {
+        renamed(name, kind, expected);
+    }
+    // Falcon as it was first published.
+    let folder = copy("falcon");
+    let path = folder.path().join("config.json");
+    let config = r#"{"alibi": false, "apply_residual_connection_post_layernorm": false, "architectures": ["RWForCausalLM"],
+        "attention_dropout": 0.0, "bias": false, "bos_token_id": 11, "eos_token_id": 11, "hidden_dropout": 0.0,
+        "hidden_size": 4544, "initializer_range": 0.02, "layer_norm_epsilon": 1e-05, "model_type": "RefinedWebModel",
+        "multi_query": true, "n_head": 71, "n_layer": 32, "parallel_attn": true, "torch_dtype": "bfloat16",
+        "transformers_version": "4.27.4", "use_cache": true, "vocab_size": 65024}"#;
+    fs::write(path, config).unwrap();
+    trace(folder.path(), "1,2", &["`RefinedWebModel` is not known; the nearest that is: `falcon`"]);
+}
+
+#[test]
+fn what_a_file_says_is_never_long_in_a_message() {
+    let long = "x".repeat(70_000);
+    let numbers: Vec<f64> = (0..20_000).map(|number| f64::from(number) + 0.5).collect();
+    let short = |folder: &TempDir| {
+        let output = Command::new(env!("CARGO_BIN_EXE_attnscope"))
+            .args(["trace", folder.path().to_str().unwrap(), "--ids", "1,2", "--out"])
+            .arg(folder.path().join("out"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said:.2000}");
+        assert!(said.lines().all(|line| line.chars().count() < 900), "{said:.2000}");
+        assert!(said.contains('…'), "{said}");
+    };
+    let cases: [(&str, &str, serde_json::Value); 9] = [
+        ("llama3-rope", "model_type", long.as_str().into()),
+        ("llama3-rope", "hidden_act", long.as_str().into()),
+        ("llama3-rope", "hidden_size", long.as_str().into()),
+        ("llama3-rope", "hidden_size", numbers.clone().into()),
+        ("llama3-rope", "tie_word_embeddings", numbers.clone().into()),
+        ("llama3-rope", "rope_scaling", serde_json::json!({ "rope_type": long })),
+        ("llama3-rope", "per_layer_config", serde_json::json!({ "1": long })),
+        ("gpt_neo", "attention_layers", vec![long.as_str(); 2].into()),
+        ("gemma3", "layer_types", vec![long.as_str(); 9].into()),
+    ];
+    for (name, key, value) in cases {
+        let folder = copy(name);
+        configure(&folder, key, value);
+        short(&folder);
+    }
+    let folder = copy("gpt2");
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
+    let tensor = tensors["transformer.wpe.weight"].clone();
+    tensors.insert(format!("transformer.{long}"), tensor);
+    candle_core::safetensors::save(&tensors, path).unwrap();
+    short(&folder);
 }
 
 #[test]

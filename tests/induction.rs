@@ -10,7 +10,6 @@ use attnscope::{
     },
     checkpoint::weights::{StoredTensor, WeightType, Weights},
     model::{
-        config::Config,
         decoder::{Control, Decoder},
         families, load,
         place::{DtypeChoice, Placement},
@@ -38,8 +37,9 @@ fn scores(decoder: &Decoder, settings: RankSettings) -> Vec<HeadScores> {
 }
 
 fn decoder(config: serde_json::Value, weights: &Weights) -> Decoder {
-    let config = Config::new(config.as_object().unwrap().clone(), "config");
-    let family = families::find(config.text("model_type", "").unwrap(), "config").unwrap();
+    let values = config.as_object().unwrap();
+    let family = families::find(values["model_type"].as_str().unwrap(), values, weights, "config").unwrap();
+    let config = family.config(values, weights, "config").unwrap();
     let plan = (family.hub)(&config, weights).unwrap();
     let placement = Placement { device: Device::Cpu, dtype: DtypeChoice::Auto };
     load::load(&plan, weights, &placement, &|_, _| true).unwrap()

@@ -23,7 +23,7 @@ pub fn model(model: Option<&String>, common: &Common) -> Result<Model> {
     watcher.clear();
     let model = model?;
     if !common.quiet {
-        if let Some(remark) = model.remark() {
+        for remark in model.remarks() {
             super::note(&text::line(&remark));
         }
         super::note(&format!("{}: {}", model.info.source.escape_debug(), model.need));

@@ -126,7 +126,7 @@ impl Worker {
         self.taken += answers.get();
         let model = match opened {
             Ok(model) => {
-                model.remark().into_iter().for_each(|remark| {
+                model.remarks().into_iter().for_each(|remark| {
                     let _ = outbox.send(Event::Note(remark));
                 });
                 Arc::new(model)
@@ -268,7 +268,7 @@ impl Worker {
                 };
                 let watcher = Reopening { session, cancelled: &elsewhere };
                 let model = Arc::new(Model::open(&request, &watcher)?);
-                model.remark().into_iter().for_each(|remark| session.tell(Event::Note(remark)));
+                model.remarks().into_iter().for_each(|remark| session.tell(Event::Note(remark)));
                 self.ranking = None;
                 self.circuits = Circuits::default();
                 session.tell(Event::Opened(Arc::new(model.info.clone())));

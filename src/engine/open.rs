@@ -13,7 +13,6 @@ use crate::{
         tokenizer::Tokenizer,
     },
     model::{
-        config::Config,
         decoder::Decoder,
         families, load,
         place::{DeviceChoice, DtypeChoice, Need, Placement},
@@ -53,6 +52,8 @@ pub struct Model {
     pub need: Need,
     /// Whether its weights were rounded to another type than they are stored in.
     pub is_rounded: bool,
+    /// What is to be said of its configuration.
+    of_config: Vec<String>,
     bos: Option<u32>,
     placement: Placement,
 }
@@ -80,7 +81,7 @@ impl Model {
         };
         let checkpoint = Checkpoint::open(&wanted, watcher)?;
         let weights = &checkpoint.weights;
-        let Described { family, plan, bos } = describe(&checkpoint)?;
+        let Described { family, plan, bos, remarks } = describe(&checkpoint)?;
         let spec = &plan.spec;
         let need = Need::of(spec, weights, &placement, Self::USUAL_PROMPT.min(spec.context));
         need.check(&placement).with_context(|| checkpoint.source.clone())?;
@@ -112,16 +113,24 @@ impl Model {
             block: 0,
         };
         let is_rounded = placement.loses(weights);
-        let mut model =
-            Self { info, decoder, tokenizer: checkpoint.tokenizer, need, is_rounded, bos, placement };
+        let mut model = Self {
+            info,
+            decoder,
+            tokenizer: checkpoint.tokenizer,
+            need,
+            is_rounded,
+            of_config: remarks,
+            bos,
+            placement,
+        };
         let most = (model.ordinary().len() / 2).min((model.info.context - 1) / 2);
         model.info.block = RankSettings::default().length.min(most);
         Ok(model)
     }
 
-    /// What is worth a line about its tokenizer: that there is none, or that it may be another model's.
-    pub fn remark(&self) -> Option<String> {
-        match &self.tokenizer {
+    /// What is worth a line each: of the configuration, and that there is no tokenizer, or that it may be another model's.
+    pub fn remarks(&self) -> Vec<String> {
+        let tokenizer = match &self.tokenizer {
             Err(reason) => Some(format!("no text can be read, prompts are token ids: {reason}")),
             Ok(tokenizer) if tokenizer.len() > self.info.vocabulary => Some(format!(
                 "the tokenizer has {} tokens and the model {}: it may be another model's",
@@ -129,7 +138,8 @@ impl Model {
                 self.info.vocabulary
             )),
             Ok(_) => None,
-        }
+        };
+        self.of_config.iter().cloned().chain(tokenizer).collect()
     }
 
     /// Refuses a model without layers, for work that is about heads.
@@ -253,17 +263,22 @@ struct Described {
     plan: Plan,
     /// The BOS token that the description names.
     bos: Option<u32>,
+    /// What is to be said of it.
+    remarks: Vec<String>,
 }
 
 fn describe(checkpoint: &Checkpoint) -> Result<Described> {
     let (origin, weights) = (&checkpoint.origin, &checkpoint.weights);
     let missing =
         |key| format!("{origin}: key `{key}` is missing: it says which family the model belongs to");
+    let mut remarks = Vec::new();
     let (family, plan, bos) = match &checkpoint.description {
         Description::Hub(values) => {
             let name = families::name_of(values).with_context(|| missing("model_type"))?;
-            let family = families::find(name, origin)?;
-            let plan = (family.hub)(&Config::new(values.clone(), origin.clone()), weights)?;
+            let family = families::find(name, values, weights, origin)?;
+            let config = family.config(values, weights, origin)?;
+            let plan = (family.hub)(&config, weights)?;
+            remarks = config.remarks();
             (family, plan, values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok()))
         }
         Description::Gguf(metadata) => {
@@ -280,5 +295,5 @@ fn describe(checkpoint: &Checkpoint) -> Result<Described> {
         bail!("{origin}: {layers} layers are promised, but the checkpoint holds {tensors} tensors");
     }
     let bos = bos.filter(|&id| (id as usize) < plan.spec.vocabulary);
-    Ok(Described { family: family.name, plan, bos })
+    Ok(Described { family: family.name, plan, bos, remarks })
 }

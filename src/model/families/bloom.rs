@@ -39,17 +39,17 @@ const NAMES: Names = Names {
 
 /// Reads `config.json`.
 pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
-    let count = |keys| config.count(common::present(config, keys));
-    let (width, heads) = (count(["hidden_size", "n_embed"])?, count(["n_head", "num_attention_heads"])?);
+    let (width, heads) =
+        (config.count(common::present(config, ["n_embed", "hidden_size"]))?, config.count("n_head")?);
     let shape = Shape {
-        layers: count(["n_layer", "num_hidden_layers"])?,
+        layers: config.count("n_layer")?,
         width,
         heads,
         kv_heads: heads,
         head_size: common::head_size(config, width, heads)?,
         vocabulary: config.count("vocab_size")?,
         // The positions have no end; this is the length of training.
-        context: config.optional_count("seq_length")?.unwrap_or(2048),
+        context: config.optional_length("seq_length")?.unwrap_or(2048),
     };
     let mut spec = Spec::plain(common::checked(config, shape)?);
     spec.norm.epsilon = config.number("layer_norm_epsilon", 1e-5)? as f32;
@@ -57,10 +57,6 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     spec.positions = Positions::Alibi { slopes: alibi::slopes(heads, 8.0), rounded: false };
     spec.mlp = vec![Mlp::dense(4 * width, Activation::GeluTanh, false); shape.layers];
     common::always(config, "apply_residual_connection_post_layernorm", false)?;
-    // Left over from Megatron: an offset that the softmax does not see, and the type of an intermediate.
-    for key in ["offset_alibi", "attention_softmax_in_fp32"] {
-        config.get(key);
-    }
     let tied = config.flag("tie_word_embeddings", true)?;
     config.finish()?;
     let named = NAMES.sources(weights, |_| true, tied);

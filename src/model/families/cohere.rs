@@ -4,7 +4,7 @@
 //! generation normalise queries and keys, each head with gains of its own (`use_qk_norm`). In the second three layers of
 //! four see a window only, and the others know no positions.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::{
     common::{self, Names},
@@ -51,20 +51,12 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
 pub fn plan2(config: &Config, weights: &Weights) -> Result<Plan> {
     let mut spec = spec(config)?;
     let pattern =
-        config.optional_count("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(4);
+        config.optional_length("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(4);
     let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
     spec.attention.windows = common::windows(config, spec.layers, slides)?;
     if let Positions::Rotary { of_layer, .. } = &mut spec.positions {
         let windows = spec.attention.windows.iter();
         *of_layer = windows.map(|window| window.map(|_| 0)).collect();
-    }
-    let kind = config.text("position_embedding_type", "rope_gptj")?;
-    if kind != "rope_gptj" {
-        bail!(
-            "{}: key `position_embedding_type` = `{}` is not handled; rope_gptj is",
-            config.origin(),
-            kind.escape_debug()
-        );
     }
     named(config, weights, spec)
 }

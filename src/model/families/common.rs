@@ -11,6 +11,7 @@ use crate::{
         slot::{LayerSlot, Part, Slot, Source},
         spec::{Activation, Mlp, NormKind, Positions, Shape, Spec},
     },
+    text::excerpt,
 };
 
 /// Names of a family's tensors, without `.weight` and `.bias`.
@@ -73,9 +74,9 @@ impl Names {
 /// [`Plan::unused`](crate::model::slot::Plan::unused) of families that may be tied: files may hold the matrix all the same.
 pub const TIED: &[&str] = &["lm_head.weight"];
 
-/// The first of `keys` that the configuration has, or the first of all: transformers reads some under two names.
+/// The first of `keys` that the configuration has, or the second: transformers reads some under two names.
 pub fn present<'a>(config: &Config, keys: [&'a str; 2]) -> &'a str {
-    keys.into_iter().find(|key| config.get(key).is_some()).unwrap_or(keys[0])
+    if config.get(keys[0]).is_some() { keys[0] } else { keys[1] }
 }
 
 /// Refuses a flag that is not as a family knows it.
@@ -121,7 +122,7 @@ pub fn shape_of(config: &Config, layers: usize) -> Result<Shape> {
             None => head_size(config, width, heads)?,
         },
         vocabulary: config.count("vocab_size")?,
-        context: config.optional_count("max_position_embeddings")?.unwrap_or(2048),
+        context: config.optional_length("max_position_embeddings")?.unwrap_or(2048),
     };
     checked(config, shape)
 }
@@ -136,14 +137,14 @@ pub fn gpt2_shape(config: &Config, context: &str, usual: usize) -> Result<Shape>
         kv_heads: heads,
         head_size: head_size(config, width, heads)?,
         vocabulary: config.count("vocab_size")?,
-        context: config.optional_count(context)?.unwrap_or(usual),
+        context: config.optional_length(context)?.unwrap_or(usual),
     };
     checked(config, shape)
 }
 
 /// Refuses sizes that no decoder can have.
 pub fn checked(config: &Config, shape: Shape) -> Result<Shape> {
-    let Shape { heads, kv_heads, head_size, context, .. } = shape;
+    let Shape { width, heads, kv_heads, head_size, vocabulary, context, .. } = shape;
     if kv_heads == 0 || heads % kv_heads != 0 {
         bail!("{}: {heads} query heads cannot share {kv_heads} key/value heads", config.origin());
     }
@@ -153,6 +154,9 @@ pub fn checked(config: &Config, shape: Shape) -> Result<Shape> {
             config.origin()
         );
     }
+    config.has_room("embeddings", &[vocabulary])?;
+    config.has_room("projections", &[width])?;
+    config.has_room("heads", &[heads, head_size])?;
     Ok(shape)
 }
 
@@ -168,7 +172,7 @@ pub fn head_size(config: &Config, width: usize, heads: usize) -> Result<usize> {
 pub fn activation(config: &Config, key: &str, default: &str) -> Result<Activation> {
     let name = config.text(key, default)?;
     Activation::from_name(name)
-        .with_context(|| format!("{}: `{key}` = `{}` is not known", config.origin(), name.escape_debug()))
+        .with_context(|| format!("{}: `{key}` = `{}` is not known", config.origin(), excerpt(name)))
 }
 
 /// A decoder of Llama's kind under the names that Llama's configuration has: RMS normalisation before each block,
@@ -194,7 +198,7 @@ pub fn llama_spec(config: &Config, shape: Shape) -> Result<Spec> {
 
 /// `sliding_window`, where it is there.
 pub fn window(config: &Config) -> Result<Option<usize>> {
-    Ok(config.optional_count("sliding_window")?.filter(|&window| window > 0))
+    Ok(config.optional_length("sliding_window")?.filter(|&window| window > 0))
 }
 
 /// How many keys a query of each layer sees: `sliding_window` where `layer_types` says so, or, in configurations without
@@ -258,7 +262,7 @@ pub fn layer_kinds(config: &Config, layers: usize) -> Result<Option<Vec<&str>>> 
             Some(kind) => bail!(
                 "{}: key `layer_types` has `{}`; only full_attention and sliding_attention are handled",
                 config.origin(),
-                kind.escape_debug()
+                excerpt(kind)
             ),
             None => Ok(Some(kinds)),
         },

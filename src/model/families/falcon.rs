@@ -59,7 +59,6 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
         }
     };
     spec.parallel = config.flag("parallel_attn", true)? || grouped;
-    common::always(config, "apply_residual_connection_post_layernorm", false)?;
     let inner = config.optional_count("ffn_hidden_size")?.unwrap_or(4 * shape.width);
     spec.mlp = vec![Mlp::dense(inner, activation(config, "activation", "gelu")?, false); shape.layers];
     let norms = norms(config, spec.parallel, grouped)?;
@@ -80,7 +79,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
 }
 
 fn shape(config: &Config, grouped: bool) -> Result<Shape> {
-    let width = config.count(common::present(config, ["hidden_size", "n_embed"]))?;
+    let width = config.count(common::present(config, ["n_embed", "hidden_size"]))?;
     let heads = config.count("num_attention_heads")?;
     let kv_heads = config.optional_count("num_kv_heads")?.unwrap_or(heads);
     let kv_heads = match config.flag("multi_query", true)? {
@@ -95,14 +94,14 @@ fn shape(config: &Config, grouped: bool) -> Result<Shape> {
         kv_heads,
         head_size: common::head_size(config, width, heads)?,
         vocabulary: config.count("vocab_size")?,
-        context: config.optional_count("max_position_embeddings")?.unwrap_or(2048),
+        context: config.optional_length("max_position_embeddings")?.unwrap_or(2048),
     };
     common::checked(config, shape)
 }
 
 /// The names of the normalisations before attention and before the MLP.
 fn norms(config: &Config, parallel: bool, grouped: bool) -> Result<[&'static str; 2]> {
-    let count = config.optional_count("num_ln_in_parallel_attn")?;
+    let count = config.optional_length("num_ln_in_parallel_attn")?;
     Ok(match count.unwrap_or(if grouped { 2 } else { 1 }) {
         _ if !parallel => ["input_layernorm", "post_attention_layernorm"],
         2 if grouped => ["ln_attn", "ln_mlp"],

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     common::{self, Names},
-    llama, rotary,
+    llama, reads, rotary,
 };
 use crate::{
     checkpoint::weights::Weights,
@@ -99,9 +99,7 @@ pub fn plan3(config: &Config, weights: &Weights) -> Result<Plan> {
     let mut spec = second(&config, shape)?;
     spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
     let pattern =
-        config.optional_count("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(6);
-    // Written beside `layer_types`, which it agrees with.
-    config.get("_sliding_window_pattern");
+        config.optional_length("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(6);
     let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
     spec.attention.windows = common::windows(&config, spec.layers, slides)?;
     let sliding = common::sliding(&config, spec.layers, slides)?;
@@ -114,7 +112,13 @@ pub fn plan3(config: &Config, weights: &Weights) -> Result<Plan> {
 /// Reads `config.json` of a Gemma 3 that reads images as well.
 pub fn plan3_with_images(config: &Config, weights: &Weights) -> Result<Plan> {
     let tied = config.get("tie_word_embeddings").cloned().unwrap_or(Value::Bool(true));
-    let text = config.part("text_config")?.with_defaults(json!({ "tie_word_embeddings": tied }));
+    if config.get("text_config").is_none() {
+        bail!("{}: key `text_config` is missing", config.origin());
+    }
+    let text = config
+        .part("text_config")?
+        .of(reads::of("gemma3_text"))?
+        .with_defaults(json!({ "tie_word_embeddings": tied }));
     config.finish()?;
     let mut plan = plan3(&text, weights)?;
     let has = |start: &&str| weights.contains(&format!("{start}embed_tokens.weight"));

@@ -50,8 +50,6 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
         let scales = spec.attention.scale.iter_mut();
         scales.enumerate().for_each(|(layer, scale)| *scale /= (layer + 1) as f32);
     }
-    // Only the type of an intermediate, which is f32 here anyway.
-    config.flag("reorder_and_upcast_attn", false)?;
     if config.flag("add_cross_attention", false)? {
         bail!(
             "{}: key `add_cross_attention` = true: decoders that read an encoder are not handled",

@@ -29,10 +29,6 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     if !config.flag("scale_attn_weights", true)? {
         spec.attention.scale = vec![1.0; shape.layers];
     }
-    // Only the type of an intermediate, which is f32 here anyway.
-    for key in ["attention_softmax_in_fp32", "scale_attention_softmax_in_fp32"] {
-        config.flag(key, true)?;
-    }
     common::always(config, "add_cross_attention", false)?;
     let inner = config.optional_count("n_inner")?.unwrap_or(4 * shape.width);
     let mlp = Mlp::dense(inner, activation(config, "activation_function", "gelu_pytorch_tanh")?, false);

@@ -10,7 +10,7 @@ use super::common::{self, Names, activation};
 use crate::{
     checkpoint::weights::Weights,
     model::{
-        config::Config,
+        config::{Config, shown},
         slot::{LayerSlot, MlpSlot, Plan},
         spec::{Mlp, Shape, Spec},
     },
@@ -44,7 +44,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
         kv_heads: heads,
         head_size: common::head_size(config, width, heads)?,
         vocabulary: config.count("vocab_size")?,
-        context: config.optional_count("max_position_embeddings")?.unwrap_or(2048),
+        context: config.optional_length("max_position_embeddings")?.unwrap_or(2048),
     };
     let mut spec = Spec::plain(common::checked(config, shape)?);
     spec.norm.epsilon = config.number("layer_norm_epsilon", 1e-5)? as f32;
@@ -64,13 +64,13 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
 /// How many keys a query of each layer sees.
 fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
     let window = match config.get("window_size") {
-        Some(_) => config.count("window_size")?,
+        Some(_) => config.length("window_size")?,
         None => 256,
     };
     let kinds = kinds(config, layers)?;
     if kinds.len() != layers {
         bail!(
-            "{}: key `attention_types` describes {} layers, but `num_layers` is {layers}",
+            "{}: keys `attention_types` and `attention_layers` describe {} layers, but `num_layers` is {layers}",
             config.origin(),
             kinds.len()
         );
@@ -80,7 +80,7 @@ fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
         .map(|kind| match kind.as_str() {
             Some("global") => Ok(None),
             Some("local") => Ok(Some(window)),
-            _ => bail!("{}: attention `{kind}` is neither global nor local", config.origin()),
+            _ => bail!("{}: attention {} is neither global nor local", config.origin(), shown(&kind)),
         })
         .collect()
 }
@@ -88,13 +88,11 @@ fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
 /// The kind of each layer's attention: `attention_types`, as `[[[kind, ..], times], ..]`, or `attention_layers`, which
 /// transformers writes beside it, one by one; in turn where there is neither.
 fn kinds(config: &Config, layers: usize) -> Result<Vec<Value>> {
-    let listed = config.get("attention_layers");
-    let Some(runs) = config.get("attention_types") else {
-        return match listed {
-            Some(Value::Array(kinds)) => Ok(kinds.clone()),
-            Some(_) => bail!("{}: key `attention_layers` is no list", config.origin()),
-            None => Ok((0..layers).map(|layer| ["global", "local"][layer % 2].into()).collect()),
-        };
+    let runs = match (config.get("attention_layers"), config.get("attention_types")) {
+        (Some(Value::Array(kinds)), _) => return Ok(kinds.clone()),
+        (Some(_), _) => bail!("{}: key `attention_layers` is no list", config.origin()),
+        (None, Some(runs)) => runs,
+        (None, None) => return Ok((0..layers).map(|layer| ["global", "local"][layer % 2].into()).collect()),
     };
     let expanded = || {
         let mut kinds = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Quirks: queries, keys and values share a tensor whose rows go `[head, 3, head_size]`; attention and MLP have each a
 //! normalisation of their own also where they are parallel (`use_parallel_residual`, true unless said otherwise); a quarter
-//! of each head is rotated (`rotary_pct`); biases everywhere; an unembedding of its own.
+//! of each head is rotated (`rotary_pct`; `rotary_emb_base` is the base); biases everywhere; an unembedding of its own.
 
 use anyhow::Result;
 
@@ -43,9 +43,14 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let mut spec = Spec::plain(shape);
     spec.norm.epsilon = config.number("layer_norm_eps", 1e-5)? as f32;
     let defaults = rotary::Defaults {
-        theta: config.number("rotary_emb_base", 10_000.0)?,
-        share: config.number("rotary_pct", 0.25)?,
+        share: 0.25,
+        keys: ["rotary_emb_base", "rotary_pct"],
+        ..rotary::Defaults::default()
     };
+    // The usual names, which some releases have written beside these, say nothing.
+    for key in rotary::Defaults::default().keys {
+        config.get(key);
+    }
     let rotary = rotary::read(config, shape.head_size, shape.context, defaults)?;
     spec.positions = Positions::rotary(rotary, shape.layers);
     spec.parallel = config.flag("use_parallel_residual", true)?;

@@ -68,9 +68,6 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     spec.norm.epsilon = config.number("layer_norm_epsilon", 1e-5)? as f32;
     spec.positions = Positions::rotary(rotary(config, shape.head_size)?, shape.layers);
     spec.parallel = true;
-    // Keys of the first configurations, which have always had these values.
-    common::always(config, "rotary", true)?;
-    common::always(config, "scale_attn_weights", true)?;
     let inner = config.optional_count("n_inner")?.unwrap_or(4 * shape.width);
     let mlp = Mlp::dense(inner, activation(config, "activation_function", "gelu_new")?, false);
     spec.mlp = vec![mlp; shape.layers];

@@ -29,22 +29,26 @@ mod opt;
 mod phi;
 mod phi3;
 mod qwen;
+pub mod reads;
 pub mod rotary;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
 mod transformer_lens;
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet, sync::LazyLock};
 
 use anyhow::{Error, Result, anyhow};
 use serde_json::{Map, Value};
 
-use self::gguf::Architecture;
-use super::{config::Config, slot::Plan};
+use self::{gguf::Architecture, reads::Reads};
+use super::{
+    config::Config,
+    slot::{LayerSlot, MlpSlot, Part, Plan, Slot},
+};
 use crate::{
     checkpoint::{gguf::Metadata, weights::Weights},
-    text::nearest,
+    text::{excerpt, nearest},
 };
 
 /// A family: how its checkpoints are read.
@@ -169,15 +173,76 @@ pub fn name_of(values: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-/// The family of that name, which `model_type` of `origin` gives.
+impl Family {
+    /// What its classes in the reference read; of the shipped models this program is the reference.
+    pub fn reads(&self) -> Option<&'static Reads> {
+        static OWN: LazyLock<Reads> = LazyLock::new(Reads::own);
+        match self.name {
+            "attn-only" => Some(&OWN),
+            name => reads::of(name),
+        }
+    }
+
+    /// The configuration `values` of a model of this family with these weights.
+    pub fn config(&self, values: &Map<String, Value>, weights: &Weights, origin: &str) -> Result<Config> {
+        Ok(Config::new(values.clone(), origin).of(self.reads())?.within(weights.parameters()))
+    }
+}
+
+/// The family that `model_type` of `origin` names.
 ///
 /// # Errors
-/// When there is none: the message has the nearest and the list.
-pub fn find(name: &str, origin: &str) -> Result<&'static Family> {
-    match FAMILIES.iter().find(|family| family.name == name) {
-        Some(family) => Ok(family),
-        None => Err(unknown("model_type", name, origin, FAMILIES.iter().map(|family| family.name).collect())),
+/// When there is none of that name: the message has the one that the rest of the configuration and the tensors are most
+/// like, and the list.
+pub fn find(
+    name: &str,
+    values: &Map<String, Value>,
+    weights: &Weights,
+    origin: &str,
+) -> Result<&'static Family> {
+    if let Some(family) = FAMILIES.iter().find(|family| family.name == name) {
+        return Ok(family);
     }
+    let likeness = |family: &&Family| {
+        let fit = family
+            .config(values, weights, origin)
+            .and_then(|config| (family.hub)(&config, weights))
+            .map_or(0.0, |plan| fit(&plan, weights));
+        [fit, reads::known_share(family.name, values), strsim::jaro_winkler(family.name, name)]
+    };
+    let most_like = FAMILIES
+        .iter()
+        .max_by(|a, b| likeness(a).partial_cmp(&likeness(b)).unwrap_or(Ordering::Equal))
+        .map_or("", |family| family.name);
+    Err(unknown("model_type", name, origin, most_like, FAMILIES.iter().map(|family| family.name).collect()))
+}
+
+/// The share of the tensors that a plan has a place for in its layers; none where a matrix is missing that it needs.
+fn fit(plan: &Plan, weights: &Weights) -> f64 {
+    use LayerSlot as At;
+    let spec = &plan.spec;
+    let mut found = BTreeSet::new();
+    for layer in 0..spec.layers.min(weights.iter().count()) {
+        let mlp = spec.mlp.get(layer);
+        let mut needed = vec![At::Query, At::Key, At::Value, At::Output];
+        needed.extend(spec.attention.query_key_norm.iter().flat_map(|_| [At::QueryNorm, At::KeyNorm]));
+        needed.extend(mlp.iter().flat_map(|mlp| match mlp.experts {
+            Some(_) => vec![At::Router],
+            None if mlp.gated => [MlpSlot::Gate, MlpSlot::Up, MlpSlot::Down].map(At::Mlp).to_vec(),
+            None => [MlpSlot::Up, MlpSlot::Down].map(At::Mlp).to_vec(),
+        }));
+        let norms = [At::AttentionNorm, At::AttentionPostNorm, At::MlpNorm, At::MlpPostNorm];
+        for place in needed.iter().copied().chain(norms) {
+            for part in [Part::Weight, Part::Bias] {
+                match (plan.source)(Slot::Layer(layer, place, part)) {
+                    Some(source) if weights.contains(&source.tensor) => drop(found.insert(source.tensor)),
+                    Some(_) if needed.contains(&place) => return 0.0,
+                    _ => {}
+                }
+            }
+        }
+    }
+    found.len() as f64 / weights.iter().count().max(1) as f64
 }
 
 /// The family of a GGUF file whose `general.architecture` is `name`: the one whose own keys the metadata has, where several
@@ -197,17 +262,17 @@ pub fn find_gguf(
     match of(Some(true)).or_else(|| of(None)) {
         Some(found) => Ok(found),
         None => {
-            let list = with().map(|(_, known)| known.name).collect();
-            Err(unknown("general.architecture", name, origin, list))
+            let list: BTreeSet<&str> = with().map(|(_, known)| known.name).collect();
+            let nearest = nearest(name, list.iter().copied()).unwrap_or_default();
+            Err(unknown("general.architecture", name, origin, nearest, list))
         }
     }
 }
 
-fn unknown(key: &str, name: &str, origin: &str, list: BTreeSet<&str>) -> Error {
-    let nearest = nearest(name, list.iter().copied()).unwrap_or_default();
+fn unknown(key: &str, name: &str, origin: &str, nearest: &str, list: BTreeSet<&str>) -> Error {
     let list = Vec::from_iter(list).join(", ");
     anyhow!(
         "{origin}: {key} `{}` is not known; the nearest that is: `{nearest}` (known: {list})",
-        name.escape_debug()
+        excerpt(name)
     )
 }

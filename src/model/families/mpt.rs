@@ -4,7 +4,6 @@
 //! may be normalised, all heads together (`qk_ln`). transformers runs only the models with ALiBi and without biases.
 
 use anyhow::{Result, bail};
-use serde_json::{Map, Value};
 
 use super::{
     common::{self, Names},
@@ -18,6 +17,7 @@ use crate::{
         slot::{LayerSlot, MlpSlot, Plan},
         spec::{Activation, Mlp, NormKind, NormOver, Positions, QueryKeyNorm, Shape, Spec},
     },
+    text::excerpt,
 };
 
 const NAMES: Names = Names {
@@ -50,16 +50,18 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
         kv_heads: heads,
         head_size: common::head_size(config, width, heads)?,
         vocabulary: config.count("vocab_size")?,
-        context: config.optional_count("max_seq_len")?.unwrap_or(2048),
+        context: config.optional_length("max_seq_len")?.unwrap_or(2048),
     };
     let mut spec = Spec::plain(common::checked(config, shape)?);
     spec.norm.epsilon = config.number("layer_norm_epsilon", 1e-5)? as f32;
     let norm = config.text("norm_type", "low_precision_layernorm")?;
     if !matches!(norm, "layernorm" | "low_precision_layernorm") {
-        bail!("{}: key `norm_type` = `{}` is not handled", config.origin(), norm.escape_debug());
+        bail!("{}: key `norm_type` = `{}` is not handled", config.origin(), excerpt(norm));
     }
     read_attention(config, &mut spec)?;
-    let inner = config.optional_count("expansion_ratio")?.unwrap_or(4).saturating_mul(width);
+    let ratio = config.optional_length("expansion_ratio")?.unwrap_or(4);
+    config.has_room("hidden layers", &[ratio, width])?;
+    let inner = ratio * width;
     spec.mlp = vec![Mlp::dense(inner, Activation::Gelu, false); shape.layers];
     let biases = !config.flag("no_bias", true)?;
     let tied = config.flag("tie_word_embeddings", true)?;
@@ -72,18 +74,13 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
 
 /// Reads `attn_config`.
 fn read_attention(config: &Config, spec: &mut Spec) -> Result<()> {
-    let values = match config.get("attn_config") {
-        None => Map::new(),
-        Some(Value::Object(values)) => values.clone(),
-        Some(_) => bail!("{}: key `attn_config` is no object", config.origin()),
-    };
-    let config = Config::new(values, format!("{}: attn_config", config.origin()));
+    let config = &config.part("attn_config")?;
     let kind = config.text("attn_type", "multihead_attention")?;
     if kind != "multihead_attention" {
-        bail!("{}: key `attn_type` = `{}` is not handled", config.origin(), kind.escape_debug());
+        bail!("{}: key `attn_type` = `{}` is not handled", config.origin(), excerpt(kind));
     }
-    common::always(&config, "prefix_lm", false)?;
-    common::always(&config, "attn_uses_sequence_id", false)?;
+    common::always(config, "prefix_lm", false)?;
+    common::always(config, "attn_uses_sequence_id", false)?;
     // The kernel, which computes the same.
     config.get("attn_impl");
     // Learned positions, `spec`'s own, are what is left without ALiBi.

@@ -7,7 +7,7 @@
 //! counted from 1, `decoder_sparse_step` does not divide have an MLP; and the shares of the experts that work on a token
 //! sum to one only with `norm_topk_prob`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{common, experts, llama, rotary};
@@ -48,12 +48,10 @@ pub fn qwen3_moe(config: &Config, weights: &Weights) -> Result<Plan> {
     let (config, mut spec) = read(&config)?;
     let used = config.flag("use_sliding_window", false)?;
     spec.attention.windows = vec![common::window(&config)?.filter(|_| used); spec.layers];
-    // What it would say is of no account with experts.
-    config.get("max_window_layers");
     spec.attention.query_key_norm = HEAD_NORM;
     let experts = experts::read(&config, config.flag("norm_topk_prob", false)?)?;
     let inner = config.count("moe_intermediate_size")?;
-    let (step, dense) = (config.count("decoder_sparse_step")?, mlp_only(&config)?);
+    let (step, dense) = (config.length("decoder_sparse_step")?, mlp_only(&config)?);
     for (layer, mlp) in spec.mlp.iter_mut().enumerate() {
         if (layer + 1) % step == 0 && !dense.contains(&layer) {
             *mlp = Mlp { inner, experts: Some(experts), ..*mlp };
@@ -73,12 +71,35 @@ const HEAD_NORM: Option<QueryKeyNorm> = Some(QueryKeyNorm { kind: NormKind::Rms,
 /// The configuration with what all of them take for granted, and what it says in all of them.
 fn read(config: &Config) -> Result<(Config, Spec)> {
     let config = config.with_defaults(json!({ "max_position_embeddings": 32_768, "sliding_window": 4096 }));
-    let spec = common::llama_like(&config, rotary::Defaults::default())?;
+    let mut spec = common::llama_like(&config, rotary::Defaults::default())?;
+    if let Some(chunk) = chunk(&config)?.filter(|&chunk| chunk < spec.context) {
+        spec.context = chunk;
+        config.remark(&format!(
+            "key `{CHUNKS}`: prompts end at {chunk} tokens, for beyond a chunk attention would be another, which is not handled"
+        ));
+    }
     Ok((config, spec))
 }
 
+/// What the models for a million tokens have of An et al. 2024: distances beyond a chunk are told in another way. The reference
+/// does not know the key.
+const CHUNKS: &str = "dual_chunk_attention_config";
+
+/// How many tokens attend as usual, where it is there.
+fn chunk(config: &Config) -> Result<Option<usize>> {
+    if config.get(CHUNKS).is_none() {
+        return Ok(None);
+    }
+    let chunks = config.part(CHUNKS)?;
+    let (chunk, local) = (chunks.length("chunk_size")?, chunks.optional_length("local_size")?.unwrap_or(0));
+    match chunk.checked_sub(local) {
+        Some(0) | None => bail!("{}: `chunk_size` is {chunk}, not above `local_size`", chunks.origin()),
+        Some(chunk) => Ok(Some(chunk)),
+    }
+}
+
 fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
-    let without = config.optional_count("max_window_layers")?.unwrap_or(28);
+    let without = config.optional_length("max_window_layers")?.unwrap_or(28);
     common::windows_if_used(config, layers, |layer| layer >= without)
 }
 

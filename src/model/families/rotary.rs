@@ -4,10 +4,13 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::model::{
-    config::Config,
-    rotary::{self, Frequencies, Pairing, Rotary},
-    spec::{Positions, Shape},
+use crate::{
+    model::{
+        config::Config,
+        rotary::{self, Frequencies, Pairing, Rotary},
+        spec::{Positions, Shape},
+    },
+    text::excerpt,
 };
 
 /// What a family takes for granted where its configuration says nothing.
@@ -17,11 +20,13 @@ pub struct Defaults {
     pub theta: f64,
     /// `partial_rotary_factor`.
     pub share: f64,
+    /// What the family calls these two outside of the object that describes the rotation.
+    pub keys: [&'static str; 2],
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { theta: 10_000.0, share: 1.0 }
+        Self { theta: 10_000.0, share: 1.0, keys: ["rope_theta", "partial_rotary_factor"] }
     }
 }
 
@@ -94,17 +99,29 @@ fn of(
     context: usize,
     defaults: Defaults,
 ) -> Result<Rotary> {
-    let theta = config.number("rope_theta", defaults.theta)?;
-    let share = config.number("partial_rotary_factor", defaults.share)?;
-    let old_context = config.optional_count("original_max_position_embeddings")?;
+    let theta = config.number(defaults.keys[0], defaults.theta)?;
+    let share = config.number(defaults.keys[1], defaults.share)?;
+    let old_context = config.optional_length("original_max_position_embeddings")?;
     let values = match scaling {
         None => serde_json::Map::new(),
         Some(Value::Object(values)) => values.clone(),
         Some(_) => bail!("{}: key `{key}` is no object", config.origin()),
     };
-    let scaling = Config::new(values, format!("{}: {key}", config.origin()));
+    let scaling = config.rotation(values, key);
+    // Older configurations call the kind `type`.
+    let kind = scaling.text("rope_type", scaling.text("type", "default")?)?;
     let theta = scaling.number("rope_theta", theta)?;
     let share = scaling.number("partial_rotary_factor", share)?;
+    // Some families turn whole heads whatever is said, unless the rotation is stretched.
+    let share = match scaling.is_read_in_rotation(kind, "partial_rotary_factor") {
+        true => share,
+        false => {
+            if share != 1.0 {
+                scaling.note("partial_rotary_factor", &share.into());
+            }
+            1.0
+        }
+    };
     if !(theta > 1.0 && share > 0.0 && share <= 1.0) {
         bail!("{}: a base of {theta} for a share of {share} is no rotation", scaling.origin());
     }
@@ -115,11 +132,6 @@ fn of(
             config.origin()
         );
     }
-    // Older configurations call the kind `type`.
-    let kind = match scaling.get("rope_type") {
-        Some(_) => scaling.text("rope_type", "default")?,
-        None => scaling.text("type", "default")?,
-    };
     let reading = Reading { scaling: &scaling, theta, size, context, old_context };
     let (frequencies, factor) = match kind {
         "default" => (Frequencies::Fixed(rotary::plain(theta, size)), 1.0),
@@ -133,9 +145,9 @@ fn of(
         "yarn" => reading.yarn()?,
         // The name that the first Phi-3 models had for it.
         "longrope" | "su" => reading.longrope()?,
-        other => bail!("{}: rotary scaling `{}` is not handled", scaling.origin(), other.escape_debug()),
+        other => bail!("{}: rotary scaling `{}` is not handled", scaling.origin(), excerpt(other)),
     };
-    scaling.finish()?;
+    scaling.finish_rotation(kind)?;
     Ok(Rotary { pairing: Pairing::Halves, size, frequencies, factor: factor as f32 })
 }
 
@@ -168,7 +180,7 @@ impl Reading<'_> {
 
     /// The context before the model was stretched.
     fn old_context(&self) -> Result<f64> {
-        let within = self.scaling.optional_count("original_max_position_embeddings")?;
+        let within = self.scaling.optional_length("original_max_position_embeddings")?;
         match self.old_context.or(within).unwrap_or(self.context) {
             0 => bail!("{}: key `original_max_position_embeddings` is 0", self.scaling.origin()),
             tokens => Ok(tokens as f64),

@@ -27,14 +27,12 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     if let Positions::Rotary { of_layer, .. } = &mut spec.positions {
         *of_layer = rotated.into_iter().map(|rotated| rotated.then_some(0)).collect();
     }
-    // A key that Qwen's configuration has left behind in this one.
-    config.get("max_window_layers");
     llama::named(&config, weights, spec, true)
 }
 
 /// Whether each layer rotates queries and keys.
 fn rotated(config: &Config, layers: usize) -> Result<Vec<bool>> {
-    let interval = config.count("no_rope_layer_interval")?;
+    let interval = config.length("no_rope_layer_interval")?;
     let Some(value) = config.get("no_rope_layers") else {
         return Ok((1..=layers).map(|layer| layer % interval != 0).collect());
     };

@@ -18,11 +18,12 @@ use super::common::{activation, checked};
 use crate::{
     checkpoint::weights::Weights,
     model::{
-        config::Config,
+        config::{Config, shown},
         rotary::{Pairing, Rotary},
         slot::{LayerSlot, Layout, MlpSlot, Part, Plan, Slot, Source},
         spec::{Activation, Mlp, NormKind, NormOver, Positions, QueryKeyNorm, ReadBy, Shape, Spec},
     },
+    text::excerpt,
 };
 
 /// Keys that must be absent or say no: what they ask for is not handled.
@@ -33,8 +34,6 @@ const REFUSED: [&str; 5] = [
     "gated_mlp",
     "load_in_4bit",
 ];
-/// Keys about what can be hooked; they change no number.
-const HOOKS: [&str; 3] = ["use_attn_result", "use_attn_in", "use_split_qkv_input"];
 
 /// Weight and bias of each place of a layer.
 const PLACES: [(LayerSlot, [&str; 2]); 11] = [
@@ -66,8 +65,8 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     spec.positions = positions(config, shape)?;
     attention(config, &mut spec)?;
     spec.parallel = config.flag("parallel_attn_mlp", false)?;
+    let inner = config.optional_count("d_mlp")?.unwrap_or(4 * shape.width);
     if !config.flag("attn_only", false)? {
-        let inner = config.optional_count("d_mlp")?.unwrap_or(4 * shape.width);
         let (activation, inner_norm) = match config.text("act_fn", "")? {
             "solu" => (Activation::Solu, false),
             "solu_ln" => (Activation::Solu, true),
@@ -94,7 +93,7 @@ fn shape(config: &Config) -> Result<Shape> {
         bail!("{}: key `n_heads` leaves no heads", config.origin());
     }
     let (layers, vocabulary) = (config.count("n_layers")?, config.count("d_vocab")?);
-    let context = config.count("n_ctx")?;
+    let context = config.length("n_ctx")?;
     checked(config, Shape { layers, width, heads, kv_heads: heads, head_size, vocabulary, context })
 }
 
@@ -108,11 +107,8 @@ fn refuse(config: &Config, shape: Shape) -> Result<()> {
             refused(key, &true)?;
         }
     }
-    for key in HOOKS {
-        config.flag(key, false)?;
-    }
     if let Some(value) = config.get("num_experts") {
-        refused("num_experts", value)?;
+        refused("num_experts", &shown(value))?;
     }
     match config.optional_count("n_key_value_heads")? {
         Some(count) if count != shape.heads => refused("n_key_value_heads", &count)?,
@@ -124,7 +120,7 @@ fn refuse(config: &Config, shape: Shape) -> Result<()> {
     }
     match config.text("attention_dir", "causal")? {
         "causal" => Ok(()),
-        other => refused("attention_dir", &other.escape_debug()),
+        other => refused("attention_dir", &excerpt(other)),
     }
 }
 
@@ -139,7 +135,7 @@ fn norms(config: &Config, names: &Names, spec: &mut Spec) -> Result<Weighted> {
         "RMS" => (NormKind::Rms, true),
         "RMSPre" => (NormKind::Rms, false),
         "none" | "None" => (NormKind::None, false),
-        other => bail!("{}: `{key}` = `{}` is not known", config.origin(), other.escape_debug()),
+        other => bail!("{}: `{key}` = `{}` is not known", config.origin(), excerpt(other)),
     };
     spec.norm.kind = kind;
     spec.norm.epsilon = config.number("eps", 1e-5)? as f32;
@@ -189,7 +185,7 @@ fn positions(config: &Config, shape: Shape) -> Result<Positions> {
         other => bail!(
             "{}: key `positional_embedding_type` = `{}` is not handled; standard, shortformer, rotary and alibi are",
             config.origin(),
-            other.escape_debug()
+            excerpt(other)
         ),
     })
 }
@@ -207,7 +203,7 @@ fn attention(config: &Config, spec: &mut Spec) -> Result<()> {
     let divided = |layer: usize| if by_layer { scale / (layer + 1) as f32 } else { scale };
     spec.attention.scale = (0..spec.layers).map(divided).collect();
     spec.attention.cap = cap(config, "attn_scores_soft_cap")?;
-    let (window, kinds) = (config.optional_count("window_size")?, config.get("attn_types"));
+    let (window, kinds) = (config.optional_length("window_size")?, config.get("attn_types"));
     if !config.flag("use_local_attn", false)? {
         return Ok(());
     }
@@ -219,7 +215,11 @@ fn attention(config: &Config, spec: &mut Spec) -> Result<()> {
         *windows = match kind.as_str() {
             Some("local") => Some(window),
             Some("global") => None,
-            _ => bail!("{}: key `attn_types` has {kind}; only global and local are handled", config.origin()),
+            _ => bail!(
+                "{}: key `attn_types` has {}; only global and local are handled",
+                config.origin(),
+                shown(kind)
+            ),
         };
     }
     Ok(())

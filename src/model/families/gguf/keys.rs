@@ -7,7 +7,10 @@ use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json, json};
 
 use super::{File, LONG_FACTORS, SHORT_FACTORS};
-use crate::model::spec::Spec;
+use crate::{
+    model::{config::shown, spec::Spec},
+    text::excerpt,
+};
 
 /// Keys, without the architecture, and what most configurations call them.
 const KEYS: [(&str, &str); 19] = [
@@ -86,7 +89,7 @@ impl File<'_> {
 
     /// Refuses a key.
     fn refuse(&self, suffix: &str, why: &str) -> anyhow::Error {
-        anyhow::anyhow!("{}: key `{}` {why}", self.origin, self.key(suffix).escape_debug())
+        anyhow::anyhow!("{}: key `{}` {why}", self.origin, excerpt(&self.key(suffix)))
     }
 }
 
@@ -97,7 +100,7 @@ pub fn translated(file: &File<'_>) -> Result<Map<String, Json>> {
             None if !file.metadata.contains_key(&file.key(key)) => bail!(file.refuse(key, "is missing")),
             None => bail!(file.refuse(key, "differs from layer to layer, which is not handled")),
             Some(value) if value.as_u64().is_none_or(|count| count == 0) => {
-                bail!(file.refuse(key, &format!("is {value}, no count")))
+                bail!(file.refuse(key, &format!("is {}, no count", shown(&value))))
             }
             Some(_) => {}
         }
@@ -135,7 +138,7 @@ fn translate(file: &File<'_>, suffix: &str, value: &Value, values: &mut Map<Stri
         (Some((_, name)), Some(value)) if !value.is_string() => {
             values.insert((*name).into(), value);
         }
-        (Some(_), Some(value)) => bail!(file.refuse(suffix, &format!("is {value}, no number"))),
+        (Some(_), Some(value)) => bail!(file.refuse(suffix, &format!("is {}, no number", shown(&value)))),
         (Some(_), None) => bail!(file.refuse(suffix, "differs from layer to layer, which is not handled")),
         _ if READ_APART.contains(&suffix) => {}
         (None, Some(Json::Bool(true))) if suffix == "attention.causal" => {}
@@ -207,7 +210,7 @@ fn rotation(file: &File<'_>, values: &mut Map<String, Json>) -> Result<()> {
             ("original_context_length", "original_max_position_embeddings"),
         ],
         other => {
-            let why = format!("is `{}`, which is not handled", other.escape_debug());
+            let why = format!("is `{}`, which is not handled", excerpt(&other));
             bail!(file.refuse("rope.scaling.type", &why))
         }
     };
@@ -256,7 +259,10 @@ pub fn check(file: &File<'_>, spec: &Spec) -> Result<()> {
         ("attention.value_length", spec.head_size),
     ] {
         if let Some(value) = file.get(key).filter(|value| value.as_u64() != Some(size as u64)) {
-            bail!(file.refuse(key, &format!("is {value}; in a model with this configuration it is {size}")));
+            bail!(file.refuse(
+                key,
+                &format!("is {}; in a model with this configuration it is {size}", shown(&value))
+            ));
         }
     }
     Ok(())

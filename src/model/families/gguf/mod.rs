@@ -79,7 +79,7 @@ pub fn plan(
     origin: &str,
 ) -> Result<Plan> {
     let file = File { architecture, metadata, weights, origin };
-    let config = Config::new(keys::translated(&file)?, origin);
+    let config = Config::new(keys::translated(&file)?, origin).within(weights.parameters());
     let page = (family.hub)(&config, weights)?;
     let mut spec = page.spec;
     keys::check(&file, &spec)?;
