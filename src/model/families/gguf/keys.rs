@@ -210,7 +210,7 @@ fn rotation(file: &File<'_>, values: &mut Map<String, Json>) -> Result<()> {
             ("original_context_length", "original_max_position_embeddings"),
         ],
         other => {
-            let why = format!("is `{}`, which is not handled", excerpt(&other));
+            let why = format!("is `{}`, which is not handled", excerpt(other));
             bail!(file.refuse("rope.scaling.type", &why))
         }
     };
