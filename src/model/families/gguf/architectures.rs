@@ -114,8 +114,17 @@ pub const GPT_BIGCODE: Architecture = Architecture {
 pub const GPTJ: Architecture = Architecture { name: "gptj", keys: GPT2_KEYS, ..USUAL };
 
 /// GPT-NeoX's.
-pub const GPT_NEOX: Architecture =
-    Architecture { name: "gptneox", flags: &[("attention_bias", "attn_qkv.bias")], ..USUAL };
+pub const GPT_NEOX: Architecture = Architecture {
+    name: "gptneox",
+    keys: &[("rope.freq_base", "rotary_emb_base")],
+    flags: &[("attention_bias", "attn_qkv.bias")],
+    adjust: |_, values| {
+        if let Some(share) = values.remove("partial_rotary_factor") {
+            values.insert("rotary_pct".into(), share);
+        }
+    },
+    ..USUAL
+};
 
 /// gpt-oss's. What it normalises before the experts is called as if it came after attention.
 pub const GPT_OSS: Architecture = Architecture {
