@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "tokenizer/beside.rs"]
+mod beside;
 #[path = "tokenizer/files.rs"]
 mod files;
 
@@ -98,6 +100,11 @@ fn bos_is_what_the_file_says() {
     assert_eq!(spm.piece(spm.bos().unwrap()), b"<s>");
     assert!(spm.adds_bos());
 
+    let mut nameless = metadata("bpe.gguf");
+    assert!(read(&nameless).remarks().is_empty());
+    nameless.remove("tokenizer.ggml.pre");
+    assert!(read(&nameless).remarks()[0].contains("tokenizer.ggml.pre is missing"));
+
     let mut silent = with("bpe.gguf", "pre", Value::String("llama-bpe".into()));
     silent.remove("tokenizer.ggml.add_bos_token");
     assert!(read(&silent).adds_bos());
@@ -182,7 +189,7 @@ fn the_files_beside_it_say_what_bos_is() {
     assert_eq!(open(&[model]).unwrap().bos(), Some(5));
     let named =
         open(&[("tokenizer_config.json", r#"{"bos_token": "<|endoftext|>", "add_bos_token": true}"#), model]);
-    assert_eq!(named.as_ref().ok().map(|t| (t.bos(), t.adds_bos())), Some((Some(0), true)));
+    assert_eq!(named.as_ref().ok().map(|t| (t.bos(), t.adds_bos())), Some((Some(0), false)));
     let object =
         open(&[("tokenizer_config.json", r#"{"bos_token": {"content": "<|endoftext|>"}}"#)]).unwrap();
     assert_eq!((object.bos(), object.adds_bos()), (Some(0), false));

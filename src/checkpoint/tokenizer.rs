@@ -10,6 +10,22 @@
 //! - `vocab.json` and `merges.txt`, as GPT-2 has them;
 //! - `chars.json`, a character table: a list of characters in the order of their ids, or ids by character.
 //!
+//! Small files beside it add to it, as they do for the `AutoTokenizer` of Python's transformers 5.24:
+//!
+//! | key | file | counts |
+//! |---|---|---|
+//! | `added_tokens_decoder` | `tokenizer_config.json` | always; where it is, the next two files do not |
+//! | ids by token | `added_tokens.json` | without `added_tokens_decoder` |
+//! | `*_token`, `extra_special_tokens` | `special_tokens_map.json` | without `added_tokens_decoder`, before `tokenizer_config.json` |
+//! | `*_token`, `extra_special_tokens` (failing that `additional_special_tokens`) | `tokenizer_config.json` | always |
+//! | `add_prefix_space` | `tokenizer_config.json` | for the classes of GPT-2, GPT-NeoX and Qwen 2; else `tokenizer.json` decides |
+//! | `add_bos_token` | `tokenizer_config.json` | without `tokenizer.json`, whose post-processor decides |
+//! | `tokenizer_class` | `tokenizer_config.json`, `config.json` | for the splitting and `add_prefix_space` |
+//! | `bos_token_id` | `config.json` | where nothing names the BOS |
+//!
+//! `add_eos_token` does not count: a prompt is to be continued. Nor does `clean_up_tokenization_spaces`, which changes decoded
+//! text and no id, nor `chat_template`, `model_max_length`, `padding_side` and `truncation_side`.
+//!
 //! Byte-level encoding is the `tokenizers` crate's; what is here is the policy around it: which token opens a sequence, the
 //! exact bytes that a token stands for, and which tokens are ordinary.
 
@@ -30,7 +46,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::quantized::gguf_file::Value as Metadata;
-use tokenizers::Tokenizer as Library;
+use serde_json::Value;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::{AddedToken, Tokenizer as Library};
 
 pub use folder::files;
 
@@ -45,6 +63,7 @@ pub struct Tokenizer {
     pieces: Vec<Piece>,
     bos: Option<u32>,
     adds_bos: bool,
+    remarks: Vec<String>,
 }
 
 /// Text to ids.
@@ -83,21 +102,25 @@ impl Tokenizer {
         folder::read(folder)
     }
 
-    /// Reads a `tokenizer.json`.
-    ///
-    /// `tokenizer_config.json` beside it says which token is BOS (`bos_token`) and whether it comes first
-    /// (`add_bos_token`); failing that, `special_tokens_map.json` or `config.json` names the BOS (`bos_token_id`) and the
-    /// file's own post-processor decides whether it comes first.
+    /// Reads a `tokenizer.json` and the files beside it, as the table of this module says.
     ///
     /// # Errors
     /// When one of the files cannot be read or is not what it should be; the message names the file.
     pub fn from_file(path: &Path) -> Result<Self> {
         let origin = path.display().to_string();
         let json = std::fs::read(path).with_context(|| format!("cannot read {origin}"))?;
-        let (library, pieces) = parse(&json, &origin)?;
-        let beside = Beside::read(path.parent().unwrap_or(Path::new("")))?;
-        let said = beside.bos(&pieces);
-        Ok(Self::of_library(library, pieces, said))
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let beside = Beside::read(folder)?;
+        let mut library = parse(&json, &origin)?;
+        if let Some(adds) = beside.rebuilt_prefix_space() {
+            set_prefix_space(&mut library, adds)?;
+        }
+        let moved = add(&mut library, beside.added().with_context(|| folder.display().to_string())?)?;
+        let pieces = pieces(&library, &origin)?;
+        let id = first_of_template(&library).or(beside.bos(&pieces).id);
+        let mut tokenizer = Self::of_library(library, pieces, Bos { id, adds: None });
+        tokenizer.remarks.extend(moved);
+        Ok(tokenizer)
     }
 
     /// Reads the text of a `tokenizer.json`; `origin` names it in errors.
@@ -108,7 +131,8 @@ impl Tokenizer {
     /// # Errors
     /// When `json` is no tokenizer.
     pub fn from_bytes(json: &[u8], origin: &str, bos: Option<u32>, adds_bos: Option<bool>) -> Result<Self> {
-        let (library, pieces) = parse(json, origin)?;
+        let library = parse(json, origin)?;
+        let pieces = pieces(&library, origin)?;
         Ok(Self::of_library(library, pieces, Bos { id: bos, adds: adds_bos }))
     }
 
@@ -130,7 +154,7 @@ impl Tokenizer {
     ) -> Self {
         let bos = said.id.filter(|&id| (id as usize) < pieces.len()).or(bos);
         let adds_bos = bos.is_some() && said.adds.unwrap_or(adds_bos);
-        Self { encoder: Box::new(encoder), pieces, bos, adds_bos }
+        Self { encoder: Box::new(encoder), pieces, bos, adds_bos, remarks: Vec::new() }
     }
 
     /// The tokenizer of a `tokenizer.json`, whose post-processor may put a token first.
@@ -171,6 +195,11 @@ impl Tokenizer {
         self.adds_bos
     }
 
+    /// What is worth a line about the files that it comes from.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// The exact bytes that a token stands for, possibly a part of a character; empty for ids outside the vocabulary.
     /// Special tokens give their literal text.
     pub fn piece(&self, id: u32) -> Vec<u8> {
@@ -194,11 +223,16 @@ impl Tokenizer {
     }
 }
 
-/// A `tokenizer.json` and its pieces, with truncation and padding off: every token of a text counts.
-fn parse(json: &[u8], origin: &str) -> Result<(Library, Vec<Piece>)> {
+/// A `tokenizer.json`, with truncation and padding off: every token of a text counts.
+fn parse(json: &[u8], origin: &str) -> Result<Library> {
     let mut library = library(json).with_context(|| format!("{origin} is no tokenizer"))?;
     library.with_truncation(None).map_err(|e| anyhow!(e))?.with_padding(None);
-    let spelling = Spelling::of(&library);
+    Ok(library)
+}
+
+/// What each token of a `tokenizer.json` stands for.
+fn pieces(library: &Library, origin: &str) -> Result<Vec<Piece>> {
+    let spelling = Spelling::of(library);
     let added = library.get_added_tokens_decoder();
     let mut pieces = Vec::new();
     for (token, id) in library.get_vocab(true) {
@@ -215,7 +249,48 @@ fn parse(json: &[u8], origin: &str) -> Result<(Library, Vec<Piece>)> {
             Piece { ordinary: spelling.is_ordinary(&token, &bytes), bytes: bytes.into() }
         };
     }
-    Ok((library, pieces))
+    Ok(pieces)
+}
+
+/// Adds tokens as the reference does: special ones only where the file does not add them, and each that the vocabulary
+/// lacks at the end of it. The answer is a remark where that is another id than the one beside the token.
+fn add(library: &mut Library, added: Vec<(Option<u32>, AddedToken)>) -> Result<Option<String>> {
+    let own = library.get_added_tokens_decoder();
+    let is_new = |id: &Option<u32>, token: &AddedToken| match id {
+        Some(id) => own.get(id) != Some(token),
+        None => !own.values().any(|there| there.content == token.content),
+    };
+    let new: Vec<_> = added.into_iter().filter(|(id, token)| is_new(id, token)).collect();
+    library.add_tokens(new.iter().map(|(_, token)| token.clone())).map_err(|e| anyhow!(e))?;
+    let moved = new.iter().find_map(|(said, token)| {
+        let (said, id) = (said.as_ref()?, library.token_to_id(&token.content)?);
+        (*said != id).then(|| {
+            format!(
+                "the added token `{}` is {id}, as the reference counts, and the file beside tokenizer.json says {said}",
+                token.content.escape_debug()
+            )
+        })
+    });
+    Ok(moved)
+}
+
+/// Says of every step that cuts bytes whether it puts a space before the text.
+fn set_prefix_space(library: &mut Library, adds: bool) -> Result<()> {
+    let Some(steps) = library.get_pre_tokenizer() else { return Ok(()) };
+    let mut steps = serde_json::to_value(steps)?;
+    match steps.get_mut("pretokenizers").and_then(Value::as_array_mut) {
+        Some(all) => all.iter_mut().for_each(|step| set_space_of(step, adds)),
+        None => set_space_of(&mut steps, adds),
+    }
+    let steps: PreTokenizerWrapper = serde_json::from_value(steps)?;
+    library.with_pre_tokenizer(Some(steps));
+    Ok(())
+}
+
+fn set_space_of(step: &mut Value, adds: bool) {
+    if step["type"] == "ByteLevel" {
+        step["add_prefix_space"] = adds.into();
+    }
 }
 
 /// The library's own reading. It panics on merges longer than every token, which a damaged file may have.

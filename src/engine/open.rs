@@ -131,13 +131,13 @@ impl Model {
     /// What is worth a line each: of the configuration, and that there is no tokenizer, or that it may be another model's.
     pub fn remarks(&self) -> Vec<String> {
         let tokenizer = match &self.tokenizer {
-            Err(reason) => Some(format!("no text can be read, prompts are token ids: {reason}")),
-            Ok(tokenizer) if tokenizer.len() > self.info.vocabulary => Some(format!(
+            Err(reason) => vec![format!("no text can be read, prompts are token ids: {reason}")],
+            Ok(tokenizer) if tokenizer.len() > self.info.vocabulary => vec![format!(
                 "the tokenizer has {} tokens and the model {}: it may be another model's",
                 tokenizer.len(),
                 self.info.vocabulary
-            )),
-            Ok(_) => None,
+            )],
+            Ok(tokenizer) => tokenizer.remarks().to_vec(),
         };
         self.of_config.iter().cloned().chain(tokenizer).collect()
     }
@@ -194,6 +194,18 @@ impl Model {
         self.decoder.check_ids(&ids, 0)?;
         Need::of_prompt(&self.decoder.spec, ids.len()).check(&self.placement)?;
         Ok(ids)
+    }
+
+    /// What is worth a line about the ids of a text: that BOS opens it twice, once put there and once written in it. The
+    /// reference runs it so too.
+    pub fn remark_on(&self, input: &PromptInput, ids: &[u32]) -> Option<String> {
+        let twice = matches!(input, PromptInput::Text(_)) && ids.len() > 1 && ids[0] == ids[1];
+        let bos = self.bos.filter(|&bos| twice && ids[0] == bos)?;
+        Some(format!(
+            "the prompt begins with \"{}\" twice, as the tokenizer puts it before the one that is written: leave that out of \
+             the text, or use --bos off",
+            clean(&self.token(bos).bytes)
+        ))
     }
 
     /// The one token that an input is: that which stands for exactly this text, else what the tokenizer makes of it. No BOS

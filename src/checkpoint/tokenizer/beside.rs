@@ -5,9 +5,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tokenizers::AddedToken;
 
-use super::tokens::{Kind, Tokens};
+use super::tokens::{Kind, LARGEST, Tokens};
 use super::{Bos, Piece};
+
+/// The keys of tokens with a role, in the order in which the reference adds those that a vocabulary lacks.
+const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// The classes of tokenizers that build their own splitting of byte-level words, and the families whose class they are.
+const CLASSES: [(&str, &[&str]); 3] = [
+    ("GPT2Tokenizer", &["gpt2", "gpt_neo", "gptj", "opt", "phi", "codegen", "dbrx", "jais2"]),
+    ("Qwen2Tokenizer", &["qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"]),
+    ("GPTNeoXTokenizer", &["gpt_neox", "mpt", "olmo", "olmoe", "mamba", "mamba2", "falcon_mamba", "rwkv"]),
+];
 
 /// Files beside a vocabulary; `null` where one is missing.
 pub(super) struct Beside {
@@ -39,11 +50,104 @@ impl Beside {
     /// Which token opens a sequence, and whether it comes first: `bos_token` and `add_bos_token`, failing that the model's
     /// `bos_token_id`.
     pub(super) fn bos(&self, pieces: &[Piece]) -> Bos {
-        let named = [&self.tokenizer, &self.specials].into_iter().find_map(|file| name(&file["bos_token"]));
+        let named = self.said("bos_token").and_then(name);
         let id = named.and_then(|name| pieces.iter().position(|piece| *piece.bytes == *name.as_bytes()));
         let id = id.and_then(|id| u32::try_from(id).ok());
         let id = id.or_else(|| self.model["bos_token_id"].as_u64()?.try_into().ok());
         Bos { id, adds: self.tokenizer["add_bos_token"].as_bool() }
+    }
+
+    /// What is said of a special token. `special_tokens_map.json` goes first, and is not read beside `added_tokens_decoder`.
+    fn said(&self, key: &str) -> Option<&Value> {
+        let map = self.specials.get(key).filter(|_| !self.lists_added());
+        map.or_else(|| self.tokenizer.get(key)).filter(|value| !value.is_null())
+    }
+
+    /// Whether `tokenizer_config.json` lists the added tokens, so that no other file beside it is asked.
+    fn lists_added(&self) -> bool {
+        self.tokenizer["added_tokens_decoder"].is_object()
+    }
+
+    /// Whether a space goes before a text where the class of tokenizers builds its own splitting and does not take that of
+    /// `tokenizer.json`; `None` where the file decides.
+    pub(super) fn rebuilt_prefix_space(&self) -> Option<bool> {
+        let own = self.model_type().and_then(|family| {
+            CLASSES.iter().find(|(_, families)| families.contains(&family)).map(|(class, _)| *class)
+        });
+        let declared =
+            [&self.tokenizer, &self.model].into_iter().find_map(|file| file["tokenizer_class"].as_str());
+        let declared = declared.map(|class| class.strip_suffix("Fast").unwrap_or(class));
+        let class = if self.model_type() == Some("qwen2") { own } else { declared.or(own) };
+        let rebuilds = CLASSES.iter().any(|(known, _)| Some(*known) == class);
+        rebuilds.then(|| self.adds_prefix_space())
+    }
+
+    /// The tokens that are added to a vocabulary, in the order in which they get ids: those with an id, which is beside
+    /// them, then special ones.
+    ///
+    /// # Errors
+    /// When one has no text or an id that is none.
+    pub(super) fn added(&self) -> Result<Vec<(Option<u32>, AddedToken)>> {
+        let mut all = if self.lists_added() { self.listed()? } else { self.counted()? };
+        all.sort_by_key(|(id, _)| *id);
+        for text in self.named() {
+            if !all.iter().any(|(_, token)| token.content == text) {
+                all.push((None, AddedToken::from(text, true)));
+            }
+        }
+        Ok(all)
+    }
+
+    /// `added_tokens_decoder`.
+    fn listed(&self) -> Result<Vec<(Option<u32>, AddedToken)>> {
+        let decoder = self.tokenizer["added_tokens_decoder"].as_object().into_iter().flatten();
+        let read = |(id, token): (&String, &Value)| {
+            let wrong = || {
+                format!("tokenizer_config.json: added_tokens_decoder has `{}`, no token", id.escape_debug())
+            };
+            let number = id.parse().ok().with_context(wrong)?;
+            let flag = |key: &str| token[key].as_bool();
+            let special = flag("special").unwrap_or(false);
+            let text = token["content"].as_str().with_context(wrong)?;
+            let added = AddedToken::from(text, special)
+                .normalized(flag("normalized").unwrap_or(!special))
+                .single_word(flag("single_word").unwrap_or(false))
+                .lstrip(flag("lstrip").unwrap_or(false))
+                .rstrip(flag("rstrip").unwrap_or(false));
+            Ok((Some(number), added))
+        };
+        decoder.map(read).collect()
+    }
+
+    /// `added_tokens.json`.
+    fn counted(&self) -> Result<Vec<(Option<u32>, AddedToken)>> {
+        let named = self.named();
+        let read = |(text, id): (&String, &Value)| {
+            let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
+            let wrong =
+                || format!("added_tokens.json gives `{}` the id {id}, which is none", text.escape_debug());
+            let special = named.contains(&text.as_str());
+            Ok((Some(number.with_context(wrong)?), AddedToken::from(text.as_str(), special)))
+        };
+        self.added.as_object().into_iter().flatten().map(read).collect()
+    }
+
+    /// The special tokens in the order of the reference: those with a role, those of one model, further ones.
+    fn named(&self) -> Vec<&str> {
+        let roles = ROLES.iter().filter_map(|role| self.said(role)).filter_map(name);
+        let own = self.tokenizer.as_object().into_iter().flatten();
+        let own = own.filter(|(key, _)| key.ends_with("_token") && !ROLES.contains(&key.as_str()));
+        let own = own.filter_map(|(_, value)| name(value));
+        // The second is the older name of the first.
+        let further = ["extra_special_tokens", "additional_special_tokens"];
+        let is_some = |value: &&Value| **value != Value::Array(Vec::new());
+        let further = further.iter().filter_map(|key| self.said(key)).find(is_some).into_iter();
+        let further = further.flat_map(|value| match value {
+            Value::Array(tokens) => tokens.iter().filter_map(name).collect(),
+            Value::Object(tokens) => tokens.values().filter_map(name).collect(),
+            _ => Vec::new(),
+        });
+        roles.chain(own).chain(further).collect()
     }
 
     /// The class of tokenizers in Python's transformers, without the `Fast` that the name may end in; those that take any
@@ -66,30 +170,24 @@ impl Beside {
 
     /// Names of tokens that have a purpose: `bos_token`, `pad_token` and the like.
     pub(super) fn special_tokens(&self) -> BTreeSet<&str> {
-        let entries = [&self.tokenizer, &self.specials].into_iter().filter_map(Value::as_object).flatten();
-        let named = entries.filter(|(key, _)| key.ends_with("_token") || key.ends_with("_special_tokens"));
-        named
-            .flat_map(|(_, value)| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice))
-            .filter_map(name)
-            .collect()
+        self.named().into_iter().collect()
     }
 
-    /// Puts the tokens that were added to the vocabulary to the others.
+    /// Puts the tokens that were added to the vocabulary to the others; special ones without an id come last.
     ///
     /// # Errors
     /// When one has an id that no vocabulary has.
     pub(super) fn add_to(&self, tokens: &mut Tokens) -> Result<()> {
-        let number = |id: &Value| id.as_u64()?.try_into().ok();
-        let added = self.added.as_object().into_iter().flatten();
-        let added = added.filter_map(|(text, id)| Some((number(id)?, text.as_str())));
-        let decoder = self.tokenizer["added_tokens_decoder"].as_object().into_iter().flatten();
-        let decoder = decoder.filter_map(|(id, token)| Some((id.parse().ok()?, name(token)?)));
-        for (id, text) in added.chain(decoder) {
-            let at = id as usize;
-            let is_there =
-                tokens.texts.get(at).is_some_and(|there| there == text) && tokens.kinds[at].is_added();
+        for (id, token) in self.added()? {
+            let there = tokens.texts.iter().position(|text| *text == token.content);
+            let at = match (id, there) {
+                (Some(id), _) => id,
+                (None, Some(_)) => continue,
+                (None, None) => u32::try_from(tokens.texts.len()).unwrap_or(LARGEST),
+            };
+            let is_there = there == Some(at as usize) && tokens.kinds[at as usize].is_added();
             if !is_there {
-                tokens.put(id, text.to_owned(), Kind::Control).context("added tokens")?;
+                tokens.put(at, token.content, Kind::Control).context("added tokens")?;
             }
         }
         Ok(())

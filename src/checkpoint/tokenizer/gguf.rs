@@ -31,7 +31,8 @@ pub(super) fn read(metadata: &HashMap<String, Value>) -> Result<Tokenizer> {
 
 /// Byte-level BPE: merges as stored, words as `tokenizer.ggml.pre` cuts them.
 fn byte_pairs(metadata: Keys) -> Result<Tokenizer> {
-    let splitting = Splitting::named(metadata.text("pre")?.unwrap_or("default"))?;
+    let pre = metadata.text("pre")?;
+    let splitting = Splitting::named(pre.unwrap_or("default"))?;
     let tokens = tokens(metadata, Spelling::ByteLevel)?;
     let lines =
         metadata.array("merges", "list of texts", text)?.context("tokenizer.ggml.merges is missing")?;
@@ -41,7 +42,13 @@ fn byte_pairs(metadata: Keys) -> Result<Tokenizer> {
     };
     let merges = lines.into_iter().map(pair).collect::<Result<_>>()?;
     let encoder = byte_level::encoder(&tokens, merges, splitting)?;
-    Ok(Tokenizer::new(encoder, tokens.pieces(), bos(metadata)?, None, splitting.adds_bos))
+    let mut tokenizer = Tokenizer::new(encoder, tokens.pieces(), bos(metadata)?, None, splitting.adds_bos);
+    tokenizer.remarks.extend(pre.is_none().then(|| {
+        "tokenizer.ggml.pre is missing, so texts are cut into words as GPT-2 does, and tokens may be wrong: convert the \
+         model again, or give its own with --tokenizer"
+            .to_owned()
+    }));
+    Ok(tokenizer)
 }
 
 /// SentencePiece, with a space put before a text (and before what follows a special token) unless `add_space_prefix` says
