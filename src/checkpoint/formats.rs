@@ -51,7 +51,11 @@ pub fn find<'a>(names: &BTreeSet<&'a str>) -> Found<'a> {
             return Found::One(name);
         }
         let ends = |name: &&str| endings.iter().any(|end| name.ends_with(end));
-        let others: Vec<&str> = names.iter().copied().filter(|name| ends(name) && is_model(name)).collect();
+        let others: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| ends(name) && (is_model(name) || leads(name, names)))
+            .collect();
         match others.as_slice() {
             [] => {}
             [one] => return Found::One(one),
@@ -115,10 +119,24 @@ pub fn is_shard(name: &str) -> bool {
     name.split_once("-of-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
+/// Whether a file is the first that is there of the parts of a GGUF file; the part alone brings the others.
+fn leads(name: &str, names: &BTreeSet<&str>) -> bool {
+    let parts = shards::parts(name).filter(|_| name.ends_with(".gguf") && !is_beside(name));
+    parts.is_some_and(|parts| {
+        parts.iter().find(|part| names.contains(part.as_str())).is_some_and(|first| first == name)
+    })
+}
+
+/// Whether a file lies beside weights and holds none of a model.
+fn is_beside(name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    BESIDE.iter().any(|begin| file.starts_with(begin))
+}
+
 /// Whether a file that ends as weights do can be the whole model.
 fn is_model(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    !is_shard(file) && !BESIDE.iter().any(|begin| file.starts_with(begin))
+    !is_shard(file) && !is_beside(name)
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Checkpoint {
         let tokenizer = match Path::new(path) {
             folder if folder.is_dir() => Tokenizer::from_folder(folder),
             file if file.extension().is_some_and(|kind| kind == "gguf") => {
-                gguf::read_file(file).and_then(|(content, _)| Tokenizer::from_gguf(&content.metadata, path))
+                gguf::read_file(file).and_then(|(metadata, _)| Tokenizer::from_gguf(&metadata, path))
             }
             file => Tokenizer::from_file(file),
         };
@@ -232,14 +232,14 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
         let place = places.into_iter().flatten().find(|place| place.join("config.json").is_file());
         return described(place.unwrap_or(home), path, weights);
     }
-    let (content, weights) = gguf::read_file(path)?;
+    let (metadata, weights) = gguf::read_file(path)?;
     let origin = path.display().to_string();
-    let tokenizer = Tokenizer::from_gguf(&content.metadata, &origin).map_err(|error| format!("{error:#}"));
+    let tokenizer = Tokenizer::from_gguf(&metadata, &origin).map_err(|error| format!("{error:#}"));
     Ok(Checkpoint {
         name: path.file_stem().map_or_else(|| origin.clone(), |name| name.to_string_lossy().into_owned()),
         source: origin.clone(),
         origin,
-        description: Description::Gguf(content.metadata),
+        description: Description::Gguf(metadata),
         weights,
         tokenizer,
     })

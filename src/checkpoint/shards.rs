@@ -46,6 +46,18 @@ pub fn names(path: &Path, origin: &str) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
+/// The names of all parts of what is named as one of them: `a-00002-of-00003.gguf` is the second of three.
+pub fn parts(name: &str) -> Option<Vec<String>> {
+    let (rest, ending) = name.rsplit_once('.')?;
+    let (rest, count) = rest.rsplit_once("-of-")?;
+    let (stem, number) = rest.rsplit_once('-')?;
+    let five = |text: &str| text.parse().ok().filter(|_| text.len() == 5 && !text.starts_with('+'));
+    let (number, total): (usize, usize) = (five(number)?, five(count)?);
+    (1..=total)
+        .contains(&number)
+        .then(|| (1..=total).map(|part| format!("{stem}-{part:05}-of-{count}.{ending}")).collect())
+}
+
 /// Whether a path stays inside the folder it is put in, on every system.
 pub fn is_inside(path: &str) -> bool {
     let plain = |part: &str| {
@@ -69,6 +81,23 @@ mod tests {
             ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a/.", "C:\\x", "a\\..\\b", "a\0b", "a\n"]
         {
             assert!(!is_inside(path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_names_the_others() {
+        assert_eq!(
+            parts("q/a-00002-of-00002.gguf").unwrap(),
+            ["q/a-00001-of-00002.gguf", "q/a-00002-of-00002.gguf"]
+        );
+        for name in [
+            "a.gguf",
+            "a-00003-of-00002.gguf",
+            "a-00000-of-00002.gguf",
+            "a-1-of-2.gguf",
+            "two-of-hearts.gguf",
+        ] {
+            assert_eq!(parts(name), None, "{name}");
         }
     }
 

@@ -14,11 +14,13 @@ import shutil
 from pathlib import Path
 
 import adapters
+import beside
 import blocks
 import checkpoints
 import circuits
 import lens_scores
 import nanogpt
+import parts
 import pickles
 import quantised
 import smeared
@@ -29,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent / "fixtures"
 
 
 def fixtures():
-    own = ["attn-only", smeared.NAME, *nanogpt.NAMES, "gguf", "pickle", "quantised", "adapters", "tokenizers"]
+    own = ["attn-only", smeared.NAME, *nanogpt.NAMES, "gguf", "pickle", "quantised", "adapters", "tokenizers", parts.NAME]
     for name in [*checkpoints.cases(), *own]:
         shutil.rmtree(ROOT / name, ignore_errors=True)
     (ROOT / "gguf").mkdir(parents=True)
@@ -43,9 +45,11 @@ def fixtures():
     circuits.write(ROOT)
     lens_scores.write(ROOT)
     blocks.write(ROOT / "gguf")
+    parts.write(ROOT)
     vocabularies.write(ROOT / "gguf")
     tokenizer_files.write(ROOT / "tokenizers")
     checkpoints.tokenizer(320).save(str(ROOT / "gpt2" / "tokenizer.json"))
+    beside.write(ROOT)
     size = sum(file.stat().st_size for file in ROOT.rglob("*") if file.is_file())
     print(f"{size / 1e6:.2f} MB")
 

@@ -48,7 +48,17 @@ impl Choice {
             None => usual(&names)?,
         };
         if weights.ends_with(".gguf") {
-            return Ok(Self { weights, sharded: false, companions: Vec::new(), lacks_tokenizer: false });
+            let parts = shards::parts(&weights).unwrap_or_default();
+            if let Some(missing) = parts.iter().find(|part| !names.contains(part.as_str())) {
+                return Err(format!(
+                    "has no {}, one of the {} parts of its weights",
+                    said(missing),
+                    parts.len()
+                ));
+            }
+            let weights = parts.first().cloned().unwrap_or(weights);
+            let companions = parts.into_iter().skip(1).collect();
+            return Ok(Self { weights, sharded: false, companions, lacks_tokenizer: false });
         }
         let Some(home) = home(&names, &weights) else {
             let config = config(&weights);
@@ -79,7 +89,7 @@ fn named(names: &BTreeSet<&str>, file: &str) -> Result<String, String> {
         let has = names.iter().copied().filter(|name| is_weights(name)).collect::<Vec<_>>();
         return Err(format!("has no file {}: its weights are {}", said(file), listed(&has)));
     }
-    if is_shard(file) {
+    if is_shard(file) && !file.ends_with(".gguf") {
         return Err(format!(
             "has {} as one part of its weights: leave --file out to take them all",
             said(file)
@@ -105,11 +115,6 @@ fn usual(names: &BTreeSet<&str>) -> Result<String, String> {
             ));
         }
         Found::Nothing => {}
-    }
-    let parts: Vec<&str> =
-        names.iter().copied().filter(|name| name.ends_with(".gguf") && is_shard(name)).collect();
-    if !parts.is_empty() {
-        return Err(format!("has its GGUF files in parts, which are not read here: {}", listed(&parts)));
     }
     let foreign: Vec<&str> =
         names.iter().copied().filter(|name| FOREIGN.iter().any(|end| name.ends_with(end))).collect();
@@ -207,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gguf_file_in_parts_is_taken_whole() {
+        let parts = ["q/a-00001-of-00002.gguf", "q/a-00002-of-00002.gguf"];
+        for file in [None, Some(parts[0]), Some(parts[1])] {
+            let choice = choose(&parts, file).unwrap();
+            assert_eq!((&*choice.weights, choice.companions), (parts[0], vec![parts[1].to_owned()]));
+        }
+        let several = [&parts[..], &["b.gguf"]].concat();
+        assert!(choose(&several, None).unwrap_err().contains("2 weight files: name one with --file: b.gguf"));
+    }
+
+    #[test]
     fn a_file_in_a_folder_brings_the_configuration_that_is_nearest() {
         let names =
             ["config.json", "tokenizer.json", "fp16/config.json", "fp16/m.safetensors", "bf16/m.safetensors"];
@@ -248,8 +264,9 @@ mod tests {
         assert!(error(&["config.json", "tf_model.h5"], None).contains("it has tf_model.h5"));
         assert!(error(&["config.json", "optimizer.pt"], None).contains("no weights: it has config.json"));
         assert!(error(&["README.md", "data.csv"], None).contains("no weights: it has README.md, data.csv"));
-        let parts = ["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"];
-        assert!(error(&parts, None).contains("in parts, which are not read here: a-00001-of-00002.gguf"));
+        let missing = "has no a-00001-of-00002.gguf, one of the 2 parts";
+        assert!(error(&["a-00002-of-00002.gguf"], None).contains(missing));
+        assert!(error(&["a-00002-of-00002.gguf", "b.gguf"], Some("a-00002-of-00002.gguf")).contains(missing));
         assert!(error(&["a-Q4.gguf", "a-Q8.gguf"], None).contains("--file: a-Q4.gguf, a-Q8.gguf"));
         assert!(
             error(&["config.json", "model.safetensors"], Some("x.gguf"))

@@ -18,7 +18,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    checkpoint::{Wanted, progress::Watcher, shards::is_inside},
+    checkpoint::{Wanted, formats::is_weights, progress::Watcher, shards::is_inside},
     memory,
     text::size,
 };
@@ -132,7 +132,8 @@ async fn plan(
     let missing: Vec<u64> =
         items.iter().map(|item| missing(shelf, item)).filter(|&bytes| bytes > 0).collect();
     let missing = (missing.len(), missing.into_iter().sum());
-    let weights = items.iter().filter(|item| weights.contains(&item.path)).map(|item| item.size).sum();
+    let holds = |path: &String| weights.contains(path) || is_weights(path);
+    let weights = items.iter().filter(|item| holds(&item.path)).map(|item| item.size).sum();
     Ok(Plan { commit, choice, items, missing, weights })
 }
 
