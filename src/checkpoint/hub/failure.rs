@@ -178,10 +178,10 @@ impl Failure {
                 )
             }
             Self::Network(why) => format!(
-                "{name}: the hub at {endpoint} cannot be reached ({why}): check the network, HF_ENDPOINT and HTTPS_PROXY"
+                "{name} is no file or folder here, and the hub at {endpoint} cannot be reached ({why}): check the network, HF_ENDPOINT and HTTPS_PROXY"
             ),
             Self::Silence(time) => format!(
-                "{name}: nothing came from the hub at {endpoint} for {} s, again and again: check the network",
+                "{name} is no file or folder here, and nothing came from the hub at {endpoint} for {} s, again and again: check the network",
                 time.as_secs_f32()
             ),
             Self::NotTheHub(what) => format!(

@@ -15,7 +15,7 @@ pub mod name;
 pub mod revisions;
 pub mod settings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -83,6 +83,12 @@ pub fn open(wanted: &Wanted<'_>, text: &str, watcher: &dyn Watcher) -> Result<Sn
     if !name.has_owner() && matches!(look(&settings, &name, wanted.file), Cached::Not(_)) {
         bail!("{}; models of the hub are named org/model", unknown(text));
     }
+    let (owner, model) = name.parts();
+    if Path::new(owner).is_dir() && matches!(look(&settings, &name, wanted.file), Cached::Not(_)) {
+        watcher.note(&format!(
+            "there is no {model} in the folder {owner} here: {text} is looked for on the hub"
+        ));
+    }
     open_with(&settings, wanted, &name, watcher)
 }
 
@@ -103,9 +109,10 @@ pub fn open_with(
                 watcher.note(&format!("offline ({variable} is set): {name} is opened from the cache"));
                 Ok(snapshot)
             }
-            Cached::Not(what) => {
-                bail!("{name} is not in the cache ({what}), and {variable} forbids the network: unset it")
-            }
+            Cached::Not(what) => bail!(
+                "{name} is no file or folder here, as a model of the hub it is not in the cache ({what}), and {variable} \
+                 forbids the network: check the path, or unset it"
+            ),
         };
     }
     let here = match cached {
