@@ -13,7 +13,7 @@ use crate::{
     analysis::score::Score,
     engine::{
         open::OpenRequest,
-        protocol::{Bos, PromptInput, RankSettings},
+        protocol::{Bos, RankSettings},
     },
     head::Head,
     model::place::{DeviceChoice, DtypeChoice},
@@ -141,7 +141,7 @@ pub struct ExploreArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
     pub model: Option<String>,
-    /// Prompt to begin with
+    /// Prompt to begin with; - reads it from standard input
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// Keys to type at the start, such as `]i` or `<Right>`
@@ -249,22 +249,12 @@ pub enum RankFormat {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[group(required = true, multiple = false)]
 pub struct PromptArgs {
-    /// Prompt to run
+    /// Prompt to run; - reads it from standard input
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// Token ids to run, exactly as given: no BOS is added
     #[arg(long, value_name = "ID,ID", value_delimiter = ',', value_parser = token_id)]
     pub ids: Option<Vec<u32>>,
-}
-
-impl PromptArgs {
-    /// The one that was given.
-    pub fn input(&self) -> PromptInput {
-        match (&self.ids, &self.prompt) {
-            (Some(ids), _) => PromptInput::Ids(ids.clone()),
-            (None, prompt) => PromptInput::Text(prompt.clone().unwrap_or_default()),
-        }
-    }
 }
 
 /// Arguments of `show`.
@@ -521,7 +511,7 @@ mod tests {
         else {
             panic!("not trace")
         };
-        assert_eq!(trace.input.input(), PromptInput::Ids(vec![1, 2, 3]));
+        assert_eq!(trace.input.ids, Some(vec![1, 2, 3]));
         assert_eq!(trace.layers, Some(vec![0, 3]));
     }
 

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -352,4 +353,40 @@ fn a_tokenizer_may_come_from_elsewhere() {
     assert_eq!(show(&fixture("gpt2")), show(&fixture("gpt2/tokenizer.json")));
     let line = complaint(&["rank", "--tokenizer", &fixture("pickle"), "-q"]);
     assert!(line.contains("--tokenizer ") && line.contains("has no tokenizer"), "{line}");
+}
+
+/// `show` with its prompt on standard input.
+fn piped(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_attnscope"));
+    command.args(["show", "--head", "1.3", "--format", "csv", "--prompt", "-"]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_prompt_comes_from_standard_input() {
+    let said = stdout(&["show", "--quiet", "--head", "1.3", "--format", "csv", "--prompt", "The cat\n sat"]);
+    let output = piped(&["--quiet"], b"The cat\n sat\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), said);
+    for (input, expected) in [(&b""[..], "standard input is empty"), (b"a\xff", "is not UTF-8 from byte 1")] {
+        let output = piped(&[], input);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_second_bos_is_remarked_on() {
+    let remark = |text: &str, more: &[&str]| {
+        let output = run(&[&["show", "--head", "1.3", "--format", "csv", "--prompt", text], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap().contains("twice")
+    };
+    let bos = "<bos>";
+    let text = format!("{bos}The cat sat");
+    assert!(remark(&text, &[]));
+    assert!(!remark(&text, &["--bos", "off"]) && !remark("The cat sat", &[]) && !remark(&text, &["--quiet"]));
 }

@@ -58,7 +58,7 @@ pub struct CircuitsArgs {
     /// Which of a skip-trigram's tokens --token is
     #[arg(long = "as", value_name = "ROLE", default_value = "source", value_parser = role())]
     pub role: Role,
-    /// Prompt whose prediction is taken apart, for terms
+    /// Prompt whose prediction is taken apart, for terms; - reads it from standard input
     #[arg(long, value_name = "TEXT", requires = "what")]
     pub prompt: Option<String>,
     /// Length of each list

@@ -20,7 +20,8 @@ use crate::{
 pub fn run(args: ExploreArgs, common: &Common) -> Result<ExitCode> {
     let keys = args.keys.as_deref().map(Key::sequence).transpose()?.unwrap_or_default();
     let title = args.model.clone().unwrap_or_else(|| embedded::DEFAULT.to_owned());
-    let options = Options { title, prompt: args.prompt.map(PromptInput::Text), ..Options::default() };
+    let prompt = args.prompt.as_deref().map(super::open::prompt).transpose()?.map(PromptInput::Text);
+    let options = Options { title, prompt, ..Options::default() };
     explore(args.model.as_deref(), options, keys, common)
 }
 

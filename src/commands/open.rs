@@ -2,16 +2,19 @@
 
 use std::{
     cell::RefCell,
-    io::{IsTerminal, stderr, stdin},
+    io::{IsTerminal, Read, stderr, stdin},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::progress::Display;
 use crate::{
     checkpoint::progress::{Download, Progress, Watcher},
-    cli::Common,
-    engine::{open::Model, protocol::ModelInfo},
+    cli::{Common, PromptArgs},
+    engine::{
+        open::Model,
+        protocol::{Bos, ModelInfo, PromptInput},
+    },
     head::Head,
     text,
 };
@@ -37,6 +40,58 @@ pub fn silently(model: &str, common: &Common) -> Result<Model> {
     let model = Model::open(&common.open(Some(model)), &watcher);
     watcher.clear();
     model
+}
+
+/// What `--prompt` or `--ids` gives to run.
+///
+/// # Errors
+/// Those of [`prompt`].
+pub fn input(args: &PromptArgs) -> Result<PromptInput> {
+    match (&args.ids, &args.prompt) {
+        (Some(ids), _) => Ok(PromptInput::Ids(ids.clone())),
+        (None, text) => prompt(text.as_deref().unwrap_or_default()).map(PromptInput::Text),
+    }
+}
+
+/// The text that `--prompt` gives; `-` is standard input, without its last line break.
+///
+/// # Errors
+/// When standard input cannot be read, is empty or is not UTF-8.
+pub fn prompt(text: &str) -> Result<String> {
+    if text != "-" {
+        return Ok(text.to_owned());
+    }
+    if stdin().is_terminal() {
+        super::note("--prompt - reads the prompt here: end it with Ctrl-D on a line of its own");
+    }
+    let mut bytes = Vec::new();
+    stdin().lock().read_to_end(&mut bytes).context("--prompt -: standard input cannot be read")?;
+    text_of(bytes)
+}
+
+/// The prompt that standard input holds.
+fn text_of(bytes: Vec<u8>) -> Result<String> {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        anyhow!("--prompt -: standard input is not UTF-8 from byte {at} on: convert it first, or give --ids")
+    })?;
+    if text.ends_with('\n') {
+        text.pop();
+        text.truncate(text.strip_suffix('\r').unwrap_or(&text).len());
+    }
+    if text.is_empty() {
+        bail!("--prompt -: standard input is empty: give it some text");
+    }
+    Ok(text)
+}
+
+/// The ids of a prompt, with a line on standard error where they may surprise.
+pub fn ids(model: &Model, input: &PromptInput, bos: Bos, quiet: bool) -> Result<Vec<u32>> {
+    let ids = model.encode(input, bos)?;
+    if let (false, Some(remark)) = (quiet, model.remark_on(input, &ids)) {
+        super::note(&text::line(&remark));
+    }
+    Ok(ids)
 }
 
 /// Checks that the model has the head that `--head` names.
@@ -102,6 +157,18 @@ fn is_yes(answer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_line_break_at_the_end_of_standard_input_is_no_part_of_the_prompt() {
+        let read = |text: &str| text_of(text.into()).unwrap();
+        for (text, expected) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a\r", " a\r")]
+        {
+            assert_eq!(read(text), expected);
+        }
+        let error = |bytes: &[u8]| text_of(bytes.to_vec()).unwrap_err().to_string();
+        assert!(error(b"ab\xff").contains("not UTF-8 from byte 2"));
+        assert!(error(b"").contains("is empty") && error(b"\n").contains("is empty"));
+    }
 
     #[test]
     fn only_a_yes_is_a_yes() {

@@ -26,11 +26,12 @@ const CELLS: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
+    let input = open::input(&args.input)?;
     let model = open::model(args.model.as_ref(), common)?;
     model.has_heads()?;
     let (info, head) = (&model.info, args.head);
     open::check_head(info, head)?;
-    let ids = model.encode(&args.input.input(), args.bos)?;
+    let ids = open::ids(&model, &input, args.bos, common.quiet)?;
     let query = args.token.unwrap_or(ids.len() - 1);
     if query >= ids.len() {
         bail!("--token {query}: the prompt has {} tokens, counted from 0", ids.len());

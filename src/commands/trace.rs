@@ -21,6 +21,7 @@ const ROWS: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
+    let input = open::input(&args.input)?;
     let model = open::model(args.model.as_ref(), common)?;
     let layers = match &args.layers {
         None => (0..model.info.layers).collect(),
@@ -32,7 +33,7 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
             count => bail!("--layers {layer}: the model's layers go from 0 to {}", count - 1),
         }
     }
-    let ids = model.encode(&args.input.input(), args.bos)?;
+    let ids = open::ids(&model, &input, args.bos, common.quiet)?;
     check_disk(args, &model, ids.len(), layers.len())?;
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);

@@ -84,6 +84,9 @@ impl Session {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         let ids = self.model.encode(input, bos)?;
+        if let Some(remark) = self.model.remark_on(input, &ids) {
+            self.tell(Event::Note(remark));
+        }
         let mut trace = self.model.decoder.trace();
         let progress = self.progress("running the prompt");
         let control = Control { progress: &progress, cancelled };

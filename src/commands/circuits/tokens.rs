@@ -10,6 +10,7 @@ use crate::{
         bigram, terms,
         trigram::{self, CANDIDATES, Expanded, SkipTrigrams},
     },
+    commands::open,
     engine::protocol::{Bos, PromptInput},
     head::Head,
     report::circuits::{Cell, List},
@@ -111,12 +112,12 @@ impl Work<'_> {
 
     pub(super) fn terms(&mut self) -> Result<Vec<List>> {
         let input = match (&self.args.prompt, &self.args.ids) {
-            (Some(text), _) => PromptInput::Text(text.clone()),
+            (Some(text), _) => PromptInput::Text(open::prompt(text)?),
             (None, Some(ids)) => PromptInput::Ids(ids.clone()),
             (None, None) => bail!("--what terms needs a prompt: give --prompt or --ids"),
         };
         let model = self.model;
-        let ids = model.encode(&input, Bos::Auto)?;
+        let ids = open::ids(model, &input, Bos::Auto, self.quiet)?;
         let mut trace = model.decoder.trace();
         self.shown("running the prompt", |control| {
             model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), control)
