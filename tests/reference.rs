@@ -121,10 +121,9 @@ fn a_streamed_batch_shows_the_same_rows() {
             let head =
                 &expected[place.sequence][place.layer][place.head * tokens * tokens..][..tokens * tokens];
             for (query, row) in rows.iter() {
-                assert!(
-                    largest_difference(row, &head[query * tokens..][..row.len()]) < 1e-5,
-                    "{name} {place:?}"
-                );
+                // A product of more rows is summed in another order, which depends on the processor.
+                let difference = largest_difference(row, &head[query * tokens..][..row.len()]);
+                assert!(difference < 3e-5, "{name} {place:?}: off by {difference}");
                 *seen.lock().unwrap() += 1;
             }
         };

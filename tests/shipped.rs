@@ -26,6 +26,8 @@ use attnscope::{
     model::decoder::Control,
     train::names::NAME_PROMPTS,
 };
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
 
 /// Lengths of the repeated block.
 const LENGTHS: [usize; 4] = [10, 16, 25, 50];
@@ -74,6 +76,79 @@ fn names(model: &Model, ablated: &BTreeSet<Head>) -> (usize, f32) {
     (right, sum / NAME_PROMPTS.len() as f32)
 }
 
+/// Sentences that mention `T N`, some of them `U M` too, and end on the title `T`.
+const SENTENCES: [&str; 10] = [
+    "T N went to the store because T",
+    "T N came home late, and so we waited for T",
+    "T N had never seen the sea before. I told T",
+    "In the morning T N wrote a long letter to her brother, and in the evening T",
+    "We dined with T N on the first day, and on the next with U M, but not with T",
+    "U M met T N in the garden, and there T",
+    "T N and U M were to be married in spring. Every body was happy for T",
+    "I have heard of T N only what U M has told us, that T",
+    "\"It is raining,\" said T N; and nothing more was heard of T",
+    "The house belongs to T N, who lives in London with his sister and U M. Nobody has ever seen T",
+];
+/// What stands for `T` and `U`.
+const OPENERS: [&str; 10] =
+    ["Doctor", "Professor", "Captain", "Mister", "Miss", "Lady", "Sir", "Mrs", "Colonel", "Cousin"];
+/// Beginnings, middles, vowels and ends of names that are not made as the trainer makes its own.
+const BEGIN: &str = "B C D F G H J K L M N P R S T V W Y Z Br Ch Cl Cr Dr Fl Gr Kl Pr Qu Sh Sk St Th Tr Wh";
+const MIDDLE: &str = "b c d f g h j k l m n p r s t v w x z bb ch ck dr ff gl ld ll lm mb nd ng nn nt rk rl rn rs rt \
+                      sh sk sl ss st th tt";
+const VOWELS: &str = "a e i o u a e i o ai au ea ee ie oo ou y";
+const END: &str = "n r l s t m x k th ck ld ng nd rd rn ss w";
+
+/// A name of one to three syllables.
+fn fresh_name(rng: &mut impl Rng) -> String {
+    let mut part = |of: &str| (*of.split_whitespace().collect::<Vec<_>>().choose(rng).unwrap()).to_string();
+    let mut name = part(BEGIN) + &part(VOWELS);
+    for _ in 0..part("0 1 1 2 2").parse().unwrap() {
+        name += &part(MIDDLE);
+        name += &part(VOWELS);
+    }
+    match part("open closed").as_str() {
+        "open" => name,
+        _ => name + &part(END),
+    }
+}
+
+/// Of `count` prompts about people made up here, with names of two to five tokens, the number of those after which the
+/// name comes, and the name's mean probability.
+fn fresh_names(model: &Model, count: usize) -> (usize, f32) {
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    let tokens = |text: &str| model.encode(&PromptInput::Text(text.into()), Bos::Auto).unwrap();
+    let mut known = BTreeSet::new();
+    let mut name = |title: &str, rng: &mut ChaCha8Rng| loop {
+        let (name, start) = (fresh_name(rng), tokens(title).len());
+        let ids = tokens(&format!("{title} {name}"));
+        if (2..=5).contains(&(ids.len() - start)) && known.insert(name.clone()) {
+            return (name, ids[start]);
+        }
+    };
+    let (mut right, mut sum) = (0, 0.0);
+    for sentence in SENTENCES.iter().cycle().take(count) {
+        let titles: Vec<&str> = OPENERS.choose_multiple(&mut rng, 2).copied().collect();
+        let ((one, wanted), (other, _)) = (name(titles[0], &mut rng), name(titles[1], &mut rng));
+        let word = |word: &str| -> String {
+            let (letters, rest) = word.split_at(word.find([',', '.', ';']).unwrap_or(word.len()));
+            let letters = match letters {
+                "T" => titles[0],
+                "U" => titles[1],
+                "N" => &one,
+                "M" => &other,
+                letters => letters,
+            };
+            format!("{letters}{rest}")
+        };
+        let prompt = sentence.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        let (top, probabilities) = next(model, &prompt, &BTreeSet::new());
+        right += usize::from(top == wanted);
+        sum += probabilities[wanted as usize];
+    }
+    (right, sum / count as f32)
+}
+
 #[test]
 fn every_shipped_model_opens_with_its_tokenizer() {
     for name in embedded::NAMES {
@@ -89,11 +164,11 @@ fn every_shipped_model_opens_with_its_tokenizer() {
 #[test]
 fn the_run_of_the_two_layer_model_is_shipped() {
     let run = embedded::run("attn-2l").unwrap();
-    assert_eq!(run.snapshots.len(), 17);
+    assert_eq!(run.snapshots.len(), 16);
     let before = scores(&open(&run.snapshots[5].model), 25);
     assert!(before.iter().all(|scores| scores.get(Score::Induction) < 0.1), "{}", run.snapshots[5].model);
     assert!(scores(&open("attn-2l@2000"), 25).iter().any(|scores| scores.get(Score::Induction) > 0.2));
-    assert_eq!(open("attn-2l@step-005000").info.name, "attn-2l@step-005000");
+    assert_eq!(open("attn-2l@step-007000").info.name, "attn-2l@step-007000");
     for (name, said) in [("attn-2l@step7", "0, 200, 500"), ("bigram@main", "at steps 3000")] {
         let error = embedded::open(name).err().unwrap().to_string();
         assert!(error.contains(said), "{error}");
@@ -141,6 +216,8 @@ fn one_layer_only_remembers() {
     }
     let (right, _) = names(&model, &BTreeSet::new());
     assert!(right <= 2, "{right} of 10 made-up names");
+    let (right, probability) = fresh_names(&model, 30);
+    assert!(right <= 3, "{right} of 30 fresh names, mean probability {probability}");
     let ends = Ends::of(&model.decoder, Embedding::Effective, &Control::FREE).unwrap();
     let spectra = spectrum::ov_spectra(&model.decoder, &ends, &Control::FREE).unwrap();
     let copying = spectra.iter().filter(|spectrum| spectrum.positivity() > 0.5).count();
@@ -164,6 +241,15 @@ fn two_layers_do_induction_at_every_length_and_copy_made_up_names() {
 }
 
 #[test]
+fn two_layers_copy_names_that_nobody_tried_before() {
+    let model = open("attn-2l");
+    let (right, probability) = fresh_names(&model, 30);
+    assert!(right >= 27, "{right} of 30 fresh names, mean probability {probability}");
+    let (right, probability) = fresh_names(&model, 300);
+    assert!(right >= 270, "{right} of 300 fresh names, mean probability {probability}");
+}
+
+#[test]
 fn without_the_previous_token_head_the_names_are_gone() {
     let model = open("attn-2l");
     let scores = scores(&model, 25);
@@ -182,7 +268,7 @@ fn without_the_previous_token_head_the_names_are_gone() {
         .filter(|head| scores[head.layer * model.info.heads + head.head].get(Score::Induction) > 0.3)
         .collect();
     let (right, left) = names(&model, &induction);
-    assert!(right <= 2 && left < whole / 2.0, "without {induction:?}: {right} of 10, {whole} -> {left}");
+    assert!(right <= 3 && left < whole / 4.0, "without {induction:?}: {right} of 10, {whole} -> {left}");
 }
 
 #[test]

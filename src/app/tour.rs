@@ -57,7 +57,7 @@ pub const STOPS: &[Stop] = &[
     },
     Stop {
         title: "The induction head",
-        text: "Gigamuru is made up, and the model finds it all the same: this head looks for a token that \" Doctor\" came before, finds the start of the name, and copies it. i takes a name of your own; its text had names such as Belatono or Kibodule, and those work best. n lets it write.",
+        text: "Gigamuru is made up, and the model finds it all the same: this head looks for a token that \" Doctor\" came before, finds the start of the name, and copies it. i takes a name of your own, and another title; Captain or Lady work best. n lets it write.",
         model: "attn-2l",
         prompt: "Doctor Gigamuru went to the store because Doctor",
         keys: "",

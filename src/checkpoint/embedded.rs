@@ -54,9 +54,9 @@ static SHIPPED: [Shipped; NAMES.len()] = [
     shipped!("bigram" 3000),
     shipped!("attn-1l" 3500),
     shipped!("attn-1l-smeared" 2500),
-    shipped!("attn-2l" 5000
+    shipped!("attn-2l" 7000
         "step-000000" "step-000200" "step-000500" "step-001000" "step-001500" "step-001800" "step-001900" "step-001950"
-        "step-002000" "step-002050" "step-002100" "step-002150" "step-002200" "step-002400" "step-002600" "step-003500"),
+        "step-002000" "step-002050" "step-002100" "step-002150" "step-002200" "step-002600" "step-005000"),
 ];
 
 /// Whether `name` is a shipped model or a snapshot of one, such as `attn-2l@step2000`.

@@ -38,7 +38,7 @@ pub fn read_file(path: &Path) -> Result<(Metadata, Weights)> {
     let (mut metadata, mut weights) = (Metadata::new(), Weights::default());
     for (at, file) in files.iter().enumerate() {
         let (content, tensors) = read_one(file)?;
-        let said = |key| content.metadata.get(key).and_then(|value| count(value));
+        let said = |key| content.metadata.get(key).and_then(count);
         for (key, expected) in [(COUNT, files.len()), (NUMBER, at)] {
             if let Some(said) = said(key).filter(|&said| said != expected as u64) {
                 bail!(

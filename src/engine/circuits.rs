@@ -134,7 +134,7 @@ impl Circuits {
     /// Tells that what is under way failed.
     pub fn fail(&mut self, session: &Session, error: &anyhow::Error) {
         if let Some(job) = self.job.take() {
-            tell(session, job.ask, News::Answer(Err(told(&error))));
+            tell(session, job.ask, News::Answer(Err(told(error))));
         }
     }
 

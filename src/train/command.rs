@@ -73,7 +73,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = Settings::default().repeat_share, value_name = "SHARE")]
     pub repeat_share: f64,
     /// Share of the remaining text windows, after those steps, in which one or two made-up people are mentioned, two to
-    /// five times in all: a title or one or two other tokens, and a name of two to five random tokens
+    /// five times in all: a title or another word with a capital, and a name of two to five random tokens
     #[arg(long, default_value_t = Settings::default().mention_share, value_name = "SHARE")]
     pub mention_share: f64,
     /// Layers; 0 leaves the bigram table: embedding, norm and read-out

@@ -3,9 +3,12 @@
 //!
 //! Every sequence starts with BOS at position 0 and has one token more than the model reads, the last target.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use candle_core::{Device, Tensor};
-use rand::{Rng, SeedableRng, seq::index};
+use rand::{
+    Rng, SeedableRng,
+    seq::{IndexedRandom, index},
+};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -23,9 +26,12 @@ const SPAN: (usize, usize) = (8, 42);
 /// The fewest and most people made up for a window of text, and how often any of them is mentioned.
 const PEOPLE: (usize, usize) = (1, 2);
 const MENTIONS: (usize, usize) = (2, 5);
-/// The fewest and most tokens of what stands before a made-up name where it is no title, and of the name.
-const OPENER: (usize, usize) = (1, 2);
+/// The fewest and most tokens of a made-up name.
 const NAME: (usize, usize) = (2, 5);
+/// The fewest letters of a word that stands before it like a title.
+const SHORTEST_WORD: usize = 3;
+/// How often one of the titles stands before it; else it is another word.
+const TITLED: f64 = 1. / 3.;
 
 /// An endless source of training sequences.
 pub struct Source<'a> {
@@ -40,6 +46,10 @@ pub struct Source<'a> {
     left: usize,
     context: usize,
     vocab: usize,
+    /// The tokens of each title.
+    titles: Vec<Vec<u32>>,
+    /// Those of other words with a capital.
+    words: Vec<Vec<u32>>,
 }
 
 /// Where a source stands: with its seed, all that follows from it.
@@ -83,8 +93,20 @@ impl<'a> Source<'a> {
     ) -> Result<Self> {
         let (rng, vocab) = (ChaCha8Rng::seed_from_u64(seed), tokenizer.get_vocab_size(true));
         ensure!(context > 2 * BLOCK.0, "--context {context} is too short: {} at least", 2 * BLOCK.0 + 1);
-        let mut source =
-            Self { corpus, tokenizer, rng, stream: Vec::new(), reading: 0, left: 0, context, vocab };
+        let titles = TITLES.iter().map(|title| plain_ids(tokenizer, title)).collect::<Result<_>>()?;
+        let words = capitalised(tokenizer)?;
+        let mut source = Self {
+            corpus,
+            tokenizer,
+            rng,
+            stream: Vec::new(),
+            reading: 0,
+            left: 0,
+            context,
+            vocab,
+            titles,
+            words,
+        };
         source.rng.set_word_pos(place.map_or(0, |place| place.reading).into());
         source.read_again()?;
         if let Some(place) = place {
@@ -166,8 +188,8 @@ impl<'a> Source<'a> {
     /// BOS and `context` tokens of text in which one or two made-up people are mentioned, two to five times in all, or as
     /// often as fits.
     pub fn mention_sequence(&mut self) -> Result<Vec<u32>> {
-        let people = (0..self.rng.random_range(PEOPLE.0..=PEOPLE.1)).map(|_| self.person());
-        let people = people.collect::<Result<Vec<_>>>()?;
+        let people = self.rng.random_range(PEOPLE.0..=PEOPLE.1);
+        let people: Vec<Vec<u32>> = (0..people).map(|_| self.person()).collect();
         let mut left = self.context;
         let mut mentioned = Vec::new();
         for _ in 0..self.rng.random_range(MENTIONS.0..=MENTIONS.1) {
@@ -191,18 +213,12 @@ impl<'a> Source<'a> {
         Ok(sequence)
     }
 
-    /// Tokens that mention someone: a title, or one or two tokens of the text or random ones in its place, and two to five
-    /// random ones for the name.
-    fn person(&mut self) -> Result<Vec<u32>> {
-        let size = self.rng.random_range(OPENER.0..=OPENER.1);
-        let mut person = match self.rng.random_range(0..3) {
-            0 => plain_ids(self.tokenizer, TITLES[self.rng.random_range(0..TITLES.len())])?,
-            1 => self.text(size)?,
-            _ => distinct(&mut self.rng, self.vocab, size),
-        };
+    /// Tokens that mention someone: a title or another word with a capital, and a name of random tokens.
+    fn person(&mut self) -> Vec<u32> {
+        let openers = if self.rng.random_bool(TITLED) { &self.titles } else { &self.words };
+        let opener = openers.choose(&mut self.rng).cloned().unwrap_or_default();
         let size = self.rng.random_range(NAME.0..=NAME.1);
-        person.extend(distinct(&mut self.rng, self.vocab, size));
-        Ok(person)
+        [opener, distinct(&mut self.rng, self.vocab, size)].concat()
     }
 
     /// `size` sequences of the kinds that `mix` draws.
@@ -239,6 +255,20 @@ pub fn tokens(tokenizer: &Tokenizer, stretches: &[String]) -> Result<Vec<u32>> {
     let each: Result<Vec<Vec<u32>>> =
         stretches.par_iter().map(|stretch| plain_ids(tokenizer, stretch)).collect();
     Ok(each?.concat())
+}
+
+/// The words that are one token of the vocabulary, with a capital: the tokens of each.
+fn capitalised(tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+    let mut words = Vec::new();
+    for id in 0..tokenizer.get_vocab_size(true) as u32 {
+        let token =
+            tokenizer.decode(&[id], false).map_err(|error| anyhow!("cannot read a token: {error}"))?;
+        let Some(word) = token.strip_prefix(' ') else { continue };
+        if word.len() >= SHORTEST_WORD && word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            words.push(plain_ids(tokenizer, &(word[..1].to_uppercase() + &word[1..]))?);
+        }
+    }
+    Ok(words)
 }
 
 /// `count` distinct tokens other than BOS, in random order.
