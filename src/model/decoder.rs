@@ -197,6 +197,10 @@ impl Decoder {
                 ablated.iter().filter(|head| head.layer == layer).map(|head| head.head).collect();
             let store = Some((&mut trace.layers[layer], heads.as_slice()));
             x = self.layer(layer, x, start, &angles, store, None)?;
+            if x.dim(1)? > 1 {
+                // An accelerator takes orders faster than it follows them: what is told as done should be.
+                self.device.synchronize()?;
+            }
         }
         control.layer(self.spec.layers, self.spec.layers)?;
         trace.finish(&x.squeeze(0)?)

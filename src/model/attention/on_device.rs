@@ -90,6 +90,12 @@ impl OnDevice {
     /// Turns scores of queries from `first` on, `[sequences, heads, rows, keys]` with the factor applied, into attention.
     fn weights(&self, scores: Tensor, first: usize, rule: &Rule) -> Result<Tensor> {
         let (sequences, heads, rows, keys) = scores.dims4()?;
+        #[cfg(feature = "cuda")]
+        if scores.device().is_cuda() {
+            self.crossed.fetch_add(4 * (rule.slopes.len() + rule.sinks.len()) as u64, Relaxed);
+            crate::model::gpu::to_attention(&scores, first, rule)?;
+            return Ok(scores);
+        }
         let device = &scores.device().clone();
         let mut scores = match rule.cap {
             Some(cap) => ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?,
