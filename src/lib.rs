@@ -4,7 +4,9 @@
 
 pub mod error;
 pub mod head;
+pub mod mapped;
 pub mod memory;
+pub mod output;
 pub mod text;
 
 pub mod checkpoint;

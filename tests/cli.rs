@@ -390,3 +390,87 @@ fn a_second_bos_is_remarked_on() {
     assert!(remark(&text, &[]));
     assert!(!remark(&text, &["--bos", "off"]) && !remark("The cat sat", &[]) && !remark(&text, &["--quiet"]));
 }
+
+/// A folder with the files of a fixture.
+fn copied(fixture: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_trace_goes_where_it_is_told_to() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let trace = |out: &Path| {
+        let arguments = ["trace", "-q", "attn-1l", "--ids", "1,2,3", "--layers", "0", "--out"];
+        let output = run(&[&arguments[..], &[out.to_str().unwrap()]].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        output.stdout
+    };
+    trace(&at("plain"));
+    let written = fs::read(at("plain")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&written).unwrap();
+    assert_eq!(tensors.tensor("ids").unwrap().shape(), [3]);
+    assert_eq!(tensors.tensor("pattern.0").unwrap().shape(), [8, 3, 3]);
+    // What another program would make there has the same mode.
+    fs::write(at("usual"), "").unwrap();
+    let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode();
+    assert_eq!(mode("plain"), mode("usual"));
+    symlink("plain", at("link")).unwrap();
+    fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o604)).unwrap();
+    trace(&at("link"));
+    assert!(at("link").is_symlink());
+    assert_eq!(mode("plain") & 0o777, 0o604);
+    assert_eq!(trace(Path::new("/dev/stdout")), written);
+    assert!(trace(Path::new("/dev/null")).is_empty());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_a_reader_that_went_away_is_not() {
+    let complaint =
+        complaint(&["trace", "-q", "attn-1l", "--ids", "1,2,3", "--layers", "0", "--out", "/dev/full"]);
+    assert!(complaint.contains("/dev/full cannot be written: No space left"), "{complaint}");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let ranked = |out: Stdio| {
+        let command = &mut Command::new(env!("CARGO_BIN_EXE_attnscope"));
+        command.args(["rank", "-q", "attn-1l", "--length", "4"]).stdout(out).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let output = ranked(full.into()).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{output:?}");
+    let mut gone = ranked(Stdio::piped());
+    drop(gone.stdout.take());
+    let output = gone.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn weights_that_are_cut_while_they_are_read_are_one_line_and_leave_nothing() {
+    let folder = copied("gpt2");
+    let weights = folder.path().join("model.safetensors");
+    // More sequences than are measured before the file is cut.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_attnscope"));
+    command.arg("rank").arg(folder.path()).args(["-q", "--batch", "1000000", "--length", "4"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let maps = format!("/proc/{}/maps", child.id());
+    while !fs::read_to_string(&maps).unwrap().contains("model.safetensors") {
+        assert!(child.try_wait().unwrap().is_none(), "it ended");
+    }
+    fs::File::options().write(true).open(&weights).unwrap().set_len(0).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("attnscope: ") && said.contains("became shorter"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}

@@ -4,7 +4,7 @@
 
 mod terminal;
 
-use std::{sync::atomic::Ordering, thread, time::Duration};
+use std::{fs, path::Path, sync::atomic::Ordering, thread, time::Duration};
 
 use terminal::{PROGRAM, Pty, modes};
 
@@ -139,6 +139,28 @@ fn signals_give_the_terminal_back() {
         assert_eq!(pty.exit_code(), code, "{name}");
         pty.assert_given_back();
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_weights_file_that_is_cut_ends_it_with_one_line_and_gives_the_terminal_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints/attn-2l");
+    let model = folder.path().join("attn-2l");
+    fs::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(shipped.join(file), model.join(file)).unwrap();
+    }
+    let mut pty = Pty::spawn(80, 24, PROGRAM, &[model.to_str().unwrap()], &[]);
+    pty.wait_ready();
+    let weights = model.join("model.safetensors");
+    fs::File::options().write(true).open(&weights).unwrap().set_len(0).unwrap();
+    // Without the head, the layers run again.
+    pty.keys("x");
+    assert_eq!(pty.exit_code(), 2);
+    pty.assert_given_back();
+    let said = pty.screen();
+    assert!(said.contains("became shorter while it was read"), "{said}");
 }
 
 #[test]

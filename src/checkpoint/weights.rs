@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     mem::take,
     ops::Range,
     path::Path,
@@ -11,10 +10,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::GgmlDType;
-use memmap2::Mmap;
 
 use super::kernels;
-use crate::text::nearest;
+use crate::{mapped::Mapped, text::nearest};
 
 mod kind;
 mod scales;
@@ -35,7 +33,7 @@ const MODELS: [&str; 4] = ["model.", "transformer.", "gpt_neox.", "lm_head."];
 /// Where the bytes of tensors are kept.
 pub enum Backing {
     /// A file, read page by page as it is used.
-    Mapped(Mmap),
+    Mapped(Mapped),
     /// A checkpoint that is part of the program.
     Embedded(&'static [u8]),
     /// Bytes made in memory, such as weights rounded to another type.
@@ -45,12 +43,7 @@ pub enum Backing {
 impl Backing {
     /// Maps the file at `path`.
     pub fn map(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-        // SAFETY: the map is read-only. A file that another process truncates meanwhile ends this one with SIGBUS,
-        // as it does every program that maps weights; a copy in memory would double the cost of opening.
-        let map =
-            unsafe { Mmap::map(&file) }.with_context(|| format!("{} cannot be mapped", path.display()))?;
-        Ok(Self::Mapped(map))
+        Mapped::open(path).map(Self::Mapped)
     }
 
     /// Every byte.

@@ -1,10 +1,13 @@
 //! `trace`: writes ids, logits and patterns to a safetensors file, one tensor at a time.
 
-use std::{borrow::Cow, cell::RefCell, collections::BTreeSet, fs, path::Path};
+use std::{cell::RefCell, collections::BTreeSet, io::Write, path::Path};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use safetensors::{Dtype, View};
+use safetensors::{
+    Dtype,
+    tensor::{Metadata, TensorInfo},
+};
 
 use super::{open, progress::Bar};
 use crate::{
@@ -13,6 +16,7 @@ use crate::{
     head::Head,
     memory,
     model::{decoder::Control, trace::Trace},
+    output,
     text::size,
 };
 
@@ -42,34 +46,42 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
     model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &control)?;
     bar.borrow_mut().clear();
 
-    let failed = RefCell::new(None);
-    let part = |what| Part::new(what, &model, &trace, &failed);
-    let mut parts = vec![("ids".to_string(), part(What::Ids)), ("logits".to_string(), part(What::Logits))];
-    parts.extend(layers.into_iter().map(|layer| (format!("pattern.{layer}"), part(What::Pattern(layer)))));
-    // Under another name until it is whole.
-    let partial = args.out.with_extension("partial");
-    let written = safetensors::serialize_to_file(parts, None, &partial)
-        .map_err(|_| match fs::File::create(&partial) {
-            // The library's message names a file of its own.
-            Err(error) => anyhow::anyhow!("{} cannot be written: {error}", args.out.display()),
-            Ok(_) => anyhow::anyhow!("{} cannot be written: is the disk full?", args.out.display()),
-        })
-        .and_then(|()| failed.take().map_or(Ok(()), Err))
-        .and_then(|()| {
-            fs::rename(&partial, &args.out)
-                .with_context(|| format!("{} cannot be written", args.out.display()))
-        });
-    if written.is_err() {
-        // What went wrong is told already.
-        let _ = fs::remove_file(&partial);
-    }
-    written
+    let parts: Vec<Part> = [What::Ids, What::Logits]
+        .into_iter()
+        .chain(layers.into_iter().map(What::Pattern))
+        .map(|what| Part { what, model: &model, trace: &trace })
+        .collect();
+    output::write(&args.out, |out| write(&parts, out))
+        .with_context(|| format!("{} cannot be written", args.out.display()))
+}
+
+/// Writes a safetensors file: the length of its header, the header, and the tensors one behind the other.
+fn write(parts: &[Part<'_>], out: &mut dyn Write) -> Result<()> {
+    let mut end = 0;
+    let tensors = parts.iter().map(|part| {
+        let start = end;
+        end += part.length();
+        let data_offsets = (start, end);
+        (part.name(), TensorInfo { dtype: part.dtype(), shape: part.shape(), data_offsets })
+    });
+    let mut header = serde_json::to_vec(&Metadata::new(None, tensors.collect())?)?;
+    // Tensors begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    parts.iter().try_for_each(|part| part.write(out))
 }
 
 /// Refuses to begin what the disk has no room for, where the system tells.
 fn check_disk(args: &TraceArgs, model: &Model, tokens: usize, layers: usize) -> Result<()> {
     let bytes = 4 * tokens as u64 * (model.info.vocabulary + layers * model.info.heads * tokens) as u64;
-    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let there = args.out.canonicalize();
+    if there.as_ref().is_ok_and(|there| !there.is_file()) {
+        // A device or a pipe takes what it takes.
+        return Ok(());
+    }
+    let there = there.unwrap_or_else(|_| args.out.clone());
+    let folder = there.parent().filter(|folder| !folder.as_os_str().is_empty());
     match memory::free_disk(folder.unwrap_or(Path::new("."))) {
         Some(free) if bytes > free => bail!(
             "{}: {} would be written, and the disk has {} free: name some layers with --layers, or give a shorter prompt",
@@ -91,57 +103,22 @@ enum What {
     Pattern(usize),
 }
 
-/// A tensor of the file, computed when it is written: only one is in memory at a time.
+/// A tensor of the file, computed when it is written: a part of it is in memory at a time.
 struct Part<'a> {
     what: What,
-    shape: Vec<usize>,
     model: &'a Model,
     trace: &'a Trace,
-    /// The first error; the writer has no way to tell of one.
-    failed: &'a RefCell<Option<anyhow::Error>>,
 }
 
-impl<'a> Part<'a> {
-    fn new(
-        what: What,
-        model: &'a Model,
-        trace: &'a Trace,
-        failed: &'a RefCell<Option<anyhow::Error>>,
-    ) -> Self {
-        let (info, tokens) = (&model.info, trace.len());
-        let shape = match what {
-            What::Ids => vec![tokens],
-            What::Logits => vec![tokens, info.vocabulary],
-            What::Pattern(_) => vec![info.heads, tokens, tokens],
-        };
-        Self { what, shape, model, trace, failed }
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(self.data_len());
-        let mut numbers =
-            |numbers: &[f32]| bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+impl Part<'_> {
+    fn name(&self) -> String {
         match self.what {
-            What::Ids => bytes.extend(self.trace.ids.iter().flat_map(|&id| i64::from(id).to_le_bytes())),
-            What::Logits => {
-                let last = self.trace.last.view()?;
-                for start in (0..self.trace.len()).step_by(ROWS) {
-                    let rows = last.narrow(0, start, ROWS.min(self.trace.len() - start))?;
-                    let logits = self.model.decoder.logits(&rows)?.to_device(&Device::Cpu)?;
-                    numbers(&logits.flatten_all()?.to_vec1::<f32>()?);
-                }
-            }
-            What::Pattern(layer) => {
-                for head in 0..self.model.info.heads {
-                    numbers(&self.trace.matrix(Head::new(layer, head))?);
-                }
-            }
+            What::Ids => "ids".into(),
+            What::Logits => "logits".into(),
+            What::Pattern(layer) => format!("pattern.{layer}"),
         }
-        Ok(bytes)
     }
-}
 
-impl View for Part<'_> {
     fn dtype(&self) -> Dtype {
         match self.what {
             What::Ids => Dtype::I64,
@@ -149,19 +126,46 @@ impl View for Part<'_> {
         }
     }
 
-    fn shape(&self) -> &[usize] {
-        &self.shape
+    fn shape(&self) -> Vec<usize> {
+        let (info, tokens) = (&self.model.info, self.trace.len());
+        match self.what {
+            What::Ids => vec![tokens],
+            What::Logits => vec![tokens, info.vocabulary],
+            What::Pattern(_) => vec![info.heads, tokens, tokens],
+        }
     }
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.bytes().unwrap_or_else(|error| {
-            self.failed.borrow_mut().get_or_insert(error);
-            vec![0; self.data_len()]
-        }))
-    }
-
-    fn data_len(&self) -> usize {
+    /// In bytes.
+    fn length(&self) -> usize {
         let width = if matches!(self.what, What::Ids) { 8 } else { 4 };
-        self.shape.iter().product::<usize>() * width
+        self.shape().iter().product::<usize>() * width
+    }
+
+    fn write(&self, out: &mut dyn Write) -> Result<()> {
+        let mut numbers = |numbers: &[f32]| {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            out.write_all(&bytes)
+        };
+        match self.what {
+            What::Ids => {
+                let bytes: Vec<u8> =
+                    self.trace.ids.iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
+                out.write_all(&bytes)?;
+            }
+            What::Logits => {
+                let last = self.trace.last.view()?;
+                for start in (0..self.trace.len()).step_by(ROWS) {
+                    let rows = last.narrow(0, start, ROWS.min(self.trace.len() - start))?;
+                    let logits = self.model.decoder.logits(&rows)?.to_device(&Device::Cpu)?;
+                    numbers(&logits.flatten_all()?.to_vec1::<f32>()?)?;
+                }
+            }
+            What::Pattern(layer) => {
+                for head in 0..self.model.info.heads {
+                    numbers(&self.trace.matrix(Head::new(layer, head))?)?;
+                }
+            }
+        }
+        Ok(())
     }
 }

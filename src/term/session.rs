@@ -8,11 +8,15 @@ use std::{
     cell::RefCell,
     fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
+    mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd},
     panic,
     path::PathBuf,
     rc::Rc,
-    sync::atomic::{AtomicBool, AtomicI32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
     thread,
 };
 
@@ -20,6 +24,7 @@ use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use ratatui::{Frame, Terminal, backend::CrosstermBackend, layout::Rect};
 
 use super::env;
+use crate::mapped;
 
 /// Alternate screen, bracketed paste, no cursor.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?2004h\x1b[?25l";
@@ -33,6 +38,8 @@ const LOG_LIMIT: u64 = 1 << 20;
 
 /// Whether the terminal is in our modes.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
+/// The modes of the terminal before ours, for [`leave_from_handler`].
+static MODES: OnceLock<libc::termios> = OnceLock::new();
 /// A duplicate of the real standard error while it goes to the log, else -1.
 static SAVED_STDERR: AtomicI32 = AtomicI32::new(-1);
 
@@ -50,6 +57,8 @@ impl Session {
         // Colour is decided by our own rules; the library's reading of NO_COLOR would break reverse and bold.
         crossterm::style::force_color_output(true);
         leave_when_this_thread_panics();
+        remember_modes();
+        mapped::before_the_end(leave_from_handler);
         let pending = Pending::default();
         let mut session =
             Self { terminal: Terminal::new(CrosstermBackend::new(pending.clone()))?, pending, tty: tty()? };
@@ -111,6 +120,31 @@ pub fn leave() {
     if ACTIVE.swap(false, Ordering::SeqCst) {
         let _ = tty().and_then(|mut tty| tty.write_all(LEAVE));
         let _ = disable_raw_mode();
+        restore_stderr();
+    }
+}
+
+/// Keeps the modes that the terminal has now.
+fn remember_modes() {
+    let mut modes = MaybeUninit::uninit();
+    // SAFETY: `modes` is valid for the call, and filled where it says 0.
+    unsafe {
+        if libc::tcgetattr(libc::STDOUT_FILENO, modes.as_mut_ptr()) == 0 {
+            MODES.get_or_init(|| modes.assume_init());
+        }
+    }
+}
+
+/// The same as [`leave`] with what a signal handler may call, for a program that ends right after it.
+fn leave_from_handler() {
+    if ACTIVE.swap(false, Ordering::SeqCst) {
+        // SAFETY: the bytes and the modes are valid for the calls, which are all safe in a signal handler.
+        unsafe {
+            libc::write(libc::STDOUT_FILENO, LEAVE.as_ptr().cast(), LEAVE.len());
+            if let Some(modes) = MODES.get() {
+                libc::tcsetattr(libc::STDOUT_FILENO, libc::TCSANOW, modes);
+            }
+        }
         restore_stderr();
     }
 }
@@ -192,7 +226,7 @@ fn restore_stderr() {
     if saved >= 0 {
         // SAFETY: `saved` is a descriptor that `redirect_stderr` opened; the swap makes this its only owner.
         unsafe {
-            libc::dup2(saved, io::stderr().as_raw_fd());
+            libc::dup2(saved, libc::STDERR_FILENO);
             libc::close(saved);
         }
     }

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     os::fd::{AsRawFd, RawFd},
     thread,
     time::Duration,
@@ -18,6 +19,7 @@ use signal_hook::{
 };
 
 use super::session;
+use crate::output;
 
 /// How often the terminal is looked at, in milliseconds, should the kernel not say that it went.
 const HANGUP_CHECK: i32 = 500;
@@ -88,9 +90,28 @@ pub fn stop() {
     unsafe { libc::kill(0, libc::SIGSTOP) };
 }
 
-/// For commands without a screen: SIGINT ends the program at once with exit code 130.
+/// For commands without a screen: what asks the program to end ends it at once, with 128 and the number of the signal, and
+/// takes away what is half written. A signal that is ignored from outside, as `nohup` has it, stays so.
 pub fn interrupt_ends() -> io::Result<()> {
-    let always = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 128 + SIGINT, always)?;
+    let asked: Vec<i32> =
+        [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)).collect();
+    let mut signals = Signals::new(asked)?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            output::discard_unfinished();
+            // SAFETY: `_exit` takes no pointers; destructors are not run, for other threads are at work.
+            unsafe { libc::_exit(128 + signal) }
+        }
+    })?;
     Ok(())
+}
+
+/// Whether whoever started the program has a signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: `action` is valid for the call, which changes nothing; zeroed, it is the default action.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }

@@ -2,32 +2,22 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 
-/// Writes a file under another name, and gives it its own once it is on the disk. What was there stays until then.
+use crate::output;
+
+/// Writes a file that is whole or not there. What was there stays until then.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let new = beside(path, "", ".new");
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(|error| {
-        // What went wrong is told already.
-        let _ = fs::remove_file(&new);
-        cannot_write(path, &error)
-    })
+    output::write_bytes(path, bytes).map_err(|error| cannot_write(path, &error))
 }
 
 /// Fills a folder under a hidden name, and gives it its own when `fill` is done, in place of one that was there.
 pub fn folder_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let new = beside(path, ".", ".new");
+    let new = hidden(path);
     let put = || -> Result<()> {
         remove(&new).map_err(|error| cannot_write(path, &error))?;
         fs::create_dir_all(&new).map_err(|error| cannot_write(path, &error))?;
@@ -62,10 +52,10 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// The path with something before and after its last part.
-fn beside(path: &Path, before: &str, after: &str) -> PathBuf {
-    let mut name = OsString::from(before);
+/// The name of a folder that is being filled: hidden, and with `.new` behind it.
+fn hidden(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(after);
+    name.push(".new");
     path.with_file_name(name)
 }

@@ -13,6 +13,7 @@ use rand::Rng;
 
 use super::{
     config::Config,
+    files::write_whole,
     ops::{Angles, causal_softmax, rotate},
 };
 
@@ -219,10 +220,9 @@ impl Model {
         let path = folder.join("model.safetensors");
         let kind = HashMap::from([("format".to_string(), "pt".to_string())]);
         let bytes = safetensors::serialize(&stored, Some(kind)).context("cannot serialize the weights")?;
-        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        write_whole(&path, &bytes)?;
         let path = folder.join("config.json");
-        fs::write(&path, serde_json::to_string_pretty(&self.config)? + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))
+        write_whole(&path, (serde_json::to_string_pretty(&self.config)? + "\n").as_bytes())
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::name::{Name, is_commit, is_short};
-use crate::checkpoint::shards::is_inside;
+use crate::{checkpoint::shards::is_inside, output};
 
 /// Folders below a snapshot that are looked into.
 const DEEPEST: usize = 4;
@@ -165,10 +165,7 @@ pub fn is_etag(etag: &str) -> bool {
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    fs::write(&beside, bytes)?;
-    fs::rename(&beside, path)
+    output::write_bytes(path, bytes)
 }
 
 fn list(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) {
