@@ -18,9 +18,9 @@
 //! | ids by token | `added_tokens.json` | without `added_tokens_decoder` |
 //! | `*_token`, `extra_special_tokens` | `special_tokens_map.json` | without `added_tokens_decoder`, before `tokenizer_config.json` |
 //! | `*_token`, `extra_special_tokens` (failing that `additional_special_tokens`) | `tokenizer_config.json` | always |
-//! | `add_prefix_space` | `tokenizer_config.json` | for the classes of GPT-2, GPT-NeoX and Qwen 2; else `tokenizer.json` decides |
+//! | `tokenizer_class` | `tokenizer_config.json`, failing that `config.json` | with the kind of model for the class that reads `tokenizer.json`: some keep vocabulary and merges alone and cut text in their own way |
+//! | `add_prefix_space`, `legacy` | `tokenizer_config.json` | for such classes; else `tokenizer.json` decides |
 //! | `add_bos_token` | `tokenizer_config.json` | without `tokenizer.json`, whose post-processor decides |
-//! | `tokenizer_class` | `tokenizer_config.json`, `config.json` | for the splitting and `add_prefix_space` |
 //! | `bos_token_id` | `config.json` | where nothing names the BOS |
 //!
 //! `add_eos_token` does not count: a prompt is to be continued. Nor does `clean_up_tokenization_spaces`, which changes decoded
@@ -32,6 +32,7 @@
 mod beside;
 mod byte_level;
 mod characters;
+mod class;
 mod folder;
 mod gguf;
 mod pieces;
@@ -46,13 +47,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::quantized::gguf_file::Value as Metadata;
-use serde_json::Value;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer as Library};
 
 pub use folder::files;
 
 use beside::Beside;
+use class::Class;
 use pieces::Spelling;
 use tokens::{LARGEST, Tokens};
 
@@ -112,8 +112,8 @@ impl Tokenizer {
         let folder = path.parent().unwrap_or(Path::new(""));
         let beside = Beside::read(folder)?;
         let mut library = parse(&json, &origin)?;
-        if let Some(adds) = beside.rebuilt_prefix_space() {
-            set_prefix_space(&mut library, adds)?;
+        if let Some(class) = Class::of(&library, &beside) {
+            class.rebuild(&mut library, &beside)?;
         }
         let moved = add(&mut library, beside.added().with_context(|| folder.display().to_string())?)?;
         let pieces = pieces(&library, &origin)?;
@@ -272,25 +272,6 @@ fn add(library: &mut Library, added: Vec<(Option<u32>, AddedToken)>) -> Result<O
         })
     });
     Ok(moved)
-}
-
-/// Says of every step that cuts bytes whether it puts a space before the text.
-fn set_prefix_space(library: &mut Library, adds: bool) -> Result<()> {
-    let Some(steps) = library.get_pre_tokenizer() else { return Ok(()) };
-    let mut steps = serde_json::to_value(steps)?;
-    match steps.get_mut("pretokenizers").and_then(Value::as_array_mut) {
-        Some(all) => all.iter_mut().for_each(|step| set_space_of(step, adds)),
-        None => set_space_of(&mut steps, adds),
-    }
-    let steps: PreTokenizerWrapper = serde_json::from_value(steps)?;
-    library.with_pre_tokenizer(Some(steps));
-    Ok(())
-}
-
-fn set_space_of(step: &mut Value, adds: bool) {
-    if step["type"] == "ByteLevel" {
-        step["add_prefix_space"] = adds.into();
-    }
 }
 
 /// The library's own reading. It panics on merges longer than every token, which a damaged file may have.

@@ -10,6 +10,8 @@ use super::{Ids, fixtures, folder, open};
 
 #[derive(Deserialize)]
 struct Case {
+    base: String,
+    steps: BTreeMap<String, Value>,
     files: BTreeMap<String, Value>,
     ids: Ids,
 }
@@ -18,15 +20,22 @@ struct Case {
 fn the_files_beside_a_tokenizer_add_to_it_as_in_the_reference() {
     let cases = std::fs::read(fixtures().join("tokenizers/beside.json")).unwrap();
     let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
-    assert!(cases.len() > 20);
-    for Case { files, ids } in cases {
-        let written: Vec<_> = files.iter().map(|(name, content)| (name, content.to_string())).collect();
-        let written: Vec<_> = written.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    assert!(cases.len() > 50);
+    let bases = [("gpt2", "gpt2/tokenizer.json"), ("pieces", "tokenizers/pieces.json")];
+    let bases: BTreeMap<_, _> =
+        bases.map(|(name, path)| (name, std::fs::read(fixtures().join(path)).unwrap())).into();
+    for Case { base, steps, files, ids } in cases {
+        let mut json: BTreeMap<String, Value> = serde_json::from_slice(&bases[&*base]).unwrap();
+        json.extend(steps.clone());
+        let json = ("tokenizer.json", serde_json::to_string(&json).unwrap());
+        let beside = files.iter().map(|(name, content)| (name.as_str(), content.to_string()));
+        let written: Vec<_> = beside.chain([json]).collect();
+        let written: Vec<_> = written.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let tokenizer = open(&written).unwrap();
         for (text, expected) in ids {
             let first = tokenizer.bos().filter(|_| tokenizer.adds_bos());
             let found: Vec<u32> = first.into_iter().chain(tokenizer.encode(&text).unwrap()).collect();
-            assert_eq!(found, expected, "{text:?} with {files:?}");
+            assert_eq!(found, expected, "{text:?} with {steps:?} and {files:?}");
         }
     }
 }

@@ -13,13 +13,6 @@ use super::{Bos, Piece};
 /// The keys of tokens with a role, in the order in which the reference adds those that a vocabulary lacks.
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// The classes of tokenizers that build their own splitting of byte-level words, and the families whose class they are.
-const CLASSES: [(&str, &[&str]); 3] = [
-    ("GPT2Tokenizer", &["gpt2", "gpt_neo", "gptj", "opt", "phi", "codegen", "dbrx", "jais2"]),
-    ("Qwen2Tokenizer", &["qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"]),
-    ("GPTNeoXTokenizer", &["gpt_neox", "mpt", "olmo", "olmoe", "mamba", "mamba2", "falcon_mamba", "rwkv"]),
-];
-
 /// Files beside a vocabulary; `null` where one is missing.
 pub(super) struct Beside {
     /// `tokenizer_config.json`.
@@ -68,18 +61,11 @@ impl Beside {
         self.tokenizer["added_tokens_decoder"].is_object()
     }
 
-    /// Whether a space goes before a text where the class of tokenizers builds its own splitting and does not take that of
-    /// `tokenizer.json`; `None` where the file decides.
-    pub(super) fn rebuilt_prefix_space(&self) -> Option<bool> {
-        let own = self.model_type().and_then(|family| {
-            CLASSES.iter().find(|(_, families)| families.contains(&family)).map(|(class, _)| *class)
-        });
-        let declared =
-            [&self.tokenizer, &self.model].into_iter().find_map(|file| file["tokenizer_class"].as_str());
-        let declared = declared.map(|class| class.strip_suffix("Fast").unwrap_or(class));
-        let class = if self.model_type() == Some("qwen2") { own } else { declared.or(own) };
-        let rebuilds = CLASSES.iter().any(|(known, _)| Some(*known) == class);
-        rebuilds.then(|| self.adds_prefix_space())
+    /// The class of tokenizers that the files declare, without the `Fast` that the name may end in.
+    pub(super) fn declared_class(&self) -> Option<&str> {
+        let files = [&self.tokenizer, &self.model];
+        let class = files.into_iter().find_map(|file| file["tokenizer_class"].as_str())?;
+        Some(class.strip_suffix("Fast").unwrap_or(class))
     }
 
     /// The tokens that are added to a vocabulary, in the order in which they get ids: those with an id, which is beside
@@ -163,9 +149,14 @@ impl Beside {
         self.model["model_type"].as_str()
     }
 
-    /// Whether a space is put before a text.
-    pub(super) fn adds_prefix_space(&self) -> bool {
-        self.tokenizer["add_prefix_space"].as_bool().unwrap_or(false)
+    /// Whether a space is put before a text, where it is said.
+    pub(super) fn prefix_space(&self) -> Option<bool> {
+        self.tokenizer["add_prefix_space"].as_bool()
+    }
+
+    /// Whether a space is put behind special tokens too, as the first conversions of SentencePiece had it.
+    pub(super) fn is_legacy(&self) -> bool {
+        self.tokenizer["legacy"].as_bool().unwrap_or(false)
     }
 
     /// Names of tokens that have a purpose: `bos_token`, `pad_token` and the like.

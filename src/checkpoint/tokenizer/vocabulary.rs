@@ -58,6 +58,6 @@ fn splitting(beside: &Beside) -> Result<Splitting> {
         ),
     };
     let mut splitting = *Splitting::named(name)?;
-    splitting.adds_space = beside.adds_prefix_space();
+    splitting.adds_space = beside.prefix_space().unwrap_or(false);
     Ok(splitting)
 }
