@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::GgmlDType;
+use rayon::prelude::*;
 
 use super::kernels;
 use crate::{mapped::Mapped, text::nearest};
@@ -159,6 +160,28 @@ impl StoredTensor {
     /// Whether its numbers are multiplied by factors when they are read.
     pub fn has_scales(&self) -> bool {
         self.scales.is_some()
+    }
+
+    /// Whether another tensor has the same numbers in the same shape.
+    pub fn equals(&self, other: &Self) -> bool {
+        /// Bytes that are compared at once.
+        const PIECE: usize = 1 << 20;
+        if self.shape != other.shape {
+            return false;
+        }
+        if self.kind == other.kind && self.scales.is_none() && other.scales.is_none() {
+            let pieces = self.bytes().par_chunks(PIECE).zip(other.bytes().par_chunks(PIECE));
+            return std::ptr::eq(self.bytes(), other.bytes()) || pieces.all(|(one, other)| one == other);
+        }
+        let row = self.shape.last().copied().unwrap_or(1);
+        (0..self.count() / row.max(1)).into_par_iter().all(|index| {
+            let [one, other] = [self, other].map(|tensor| {
+                let mut numbers = vec![0.0; row];
+                tensor.widen_from(index * row, &mut numbers);
+                numbers
+            });
+            one == other
+        })
     }
 
     /// How many numbers it holds.
@@ -348,6 +371,27 @@ mod tests {
                 assert!(none.err().unwrap().to_string().contains("no tensor `x["));
             }
         }
+    }
+
+    #[test]
+    fn equal_numbers_are_equal_in_every_type() {
+        let tensor = |kind: WeightType, shape: &[usize], numbers: &[f32]| {
+            let bytes = kind.narrow(numbers).unwrap();
+            StoredTensor::owned("x".into(), kind, shape.to_vec(), bytes).unwrap()
+        };
+        let (shape, mut other) = ([2, 3], numbers(6));
+        let plain = tensor(WeightType::F32, &shape, &numbers(6));
+        let half = tensor(WeightType::BF16, &shape, &numbers(6));
+        let ones = tensor(WeightType::F32, &[1, 1], &[1.0]);
+        let scaled = plain.clone().scaled(ones, shape).unwrap();
+        for equal in [&plain, &plain.clone().named("y".into()), &half, &scaled] {
+            assert!(plain.equals(equal) && equal.equals(&plain));
+        }
+        other[5] = 6.0;
+        for kind in [WeightType::F32, WeightType::BF16] {
+            assert!(!plain.equals(&tensor(kind, &shape, &other)));
+        }
+        assert!(!plain.equals(&tensor(WeightType::F32, &[3, 2], &numbers(6))));
     }
 
     #[test]

@@ -289,8 +289,9 @@ fn describe(checkpoint: &Checkpoint) -> Result<Described> {
             let name = families::name_of(values).with_context(|| missing("model_type"))?;
             let family = families::find(name, values, weights, origin)?;
             let config = family.config(values, weights, origin)?;
-            let plan = (family.hub)(&config, weights)?;
+            let (plan, remark) = families::ties::heed((family.hub)(&config, weights)?, weights);
             remarks = config.remarks();
+            remarks.extend(remark.map(|remark| format!("{origin}: {remark}")));
             (family, plan, values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok()))
         }
         Description::Gguf(metadata) => {

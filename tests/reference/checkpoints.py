@@ -104,6 +104,28 @@ def stacked_experts(folder):
     save_file(tensors, file, metadata={"format": "pt"})
 
 
+def embedding_in(tensors):
+    """The name of the token embedding."""
+    return next(name for name in tensors if name.endswith(("embed_tokens.weight", "wte.weight")))
+
+
+def other_head(folder):
+    """Stores an unembedding that is not the embedding, which the configuration says it is."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    embedding = tensors[embedding_in(tensors)]
+    tensors["lm_head.weight"] = embedding.flip(0) + 0.1 * embedding
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def head_alone(folder):
+    """Stores the matrix of both ends under the name of the unembedding, as `safetensors.torch.save_model` does."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"] = tensors.pop(embedding_in(tensors))
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
 def without_kinds(folder):
     """The older keys, and no `layer_types`: the family knows which layers slide."""
     older_keys(folder)

@@ -34,6 +34,7 @@ pub mod rotary;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+pub mod ties;
 mod transformer_lens;
 
 use std::{cmp::Ordering, collections::BTreeSet, sync::LazyLock};

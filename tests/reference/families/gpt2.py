@@ -1,6 +1,6 @@
 """GPT-2, with and without scores divided by the layer's number, with an unembedding of its own."""
 
-from checkpoints import Case
+from checkpoints import Case, other_head
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -30,6 +30,10 @@ CASES = {
         ),
         length=12,
         seed=5,
+    ),
+    # Tied by default, with another unembedding in the file.
+    "gpt2-other-head": Case(
+        gpt2(vocab_size=64, n_embd=24, n_layer=1), length=11, rewrite=other_head
     ),
     "gpt2-bare": Case(gpt2(), stored=False, rewrite=without_prefix),
 }

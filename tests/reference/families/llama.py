@@ -1,7 +1,7 @@
 """Llama: grouped-query and multi-query attention, biases, tied embeddings, shards, every rotary scaling."""
 
 import torch
-from checkpoints import Case, config_of, older_keys
+from checkpoints import Case, config_of, head_alone, older_keys, other_head
 from transformers import LlamaConfig, LlamaForCausalLM
 
 LLAMA = dict(
@@ -66,6 +66,13 @@ CASES = {
         ),
         length=12,
         seed=1,
+    ),
+    # Files that disagree with the configuration about what is tied.
+    "llama-other-head": Case(
+        llama(**SMALL, num_hidden_layers=1, tie_word_embeddings=True), length=11, rewrite=other_head
+    ),
+    "llama-head-alone": Case(
+        llama(**SMALL, num_hidden_layers=1, tie_word_embeddings=True), length=11, rewrite=head_alone
     ),
     "llama3-rope": Case(
         llama(head_dim=16, rope_parameters=LLAMA3),
