@@ -69,6 +69,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
 
 #[test]
 fn a_merged_model_computes_what_pefts_does() {
+    let tied = "llama-tied-mqa";
     for (name, reference, base) in [
         ("plain", "plain", "gpt2"),
         ("older", "plain", "gpt2"),
@@ -77,6 +78,22 @@ fn a_merged_model_computes_what_pefts_does() {
         ("biased", "biased", "gpt2"),
         ("patterns", "patterns", "llama-gqa"),
         ("magnitudes", "magnitudes", "llama-gqa"),
+        ("tokens", "tokens", "llama-gqa"),
+        ("resized", "resized", "llama-gqa"),
+        ("tied-wte", "tied-wte", "gpt2"),
+        ("tied-embedding", "tied-embedding", tied),
+        ("tied-head", "tied-head", tied),
+        ("tied-both", "tied-both", tied),
+        ("tied-ensured", "tied-ensured", tied),
+        ("tied-embedding-saved", "tied-embedding-saved", tied),
+        ("tied-head-saved", "tied-head-saved", tied),
+        ("tied-both-saved", "tied-both-saved", tied),
+        ("tied-ensured-saved", "tied-ensured-saved", tied),
+        ("tied-tokens", "tied-tokens", tied),
+        ("tied-tokens-apart", "tied-tokens-apart", tied),
+        ("tied-resized", "tied-resized", tied),
+        ("tied-resized-embedding", "tied-resized-embedding", tied),
+        ("tied-resized-tokens", "tied-resized-tokens", tied),
     ] {
         let request = OpenRequest {
             model: Some(adapter(name).display().to_string()),
@@ -85,6 +102,14 @@ fn a_merged_model_computes_what_pefts_does() {
         };
         let model = Model::open(&request, &Nobody).unwrap();
         assert_eq!(model.info.name, format!("{name} + {base}"));
+        let apart =
+            ["everything", "tied-wte", "tied-embedding", "tied-head", "tied-both", "tied-embedding-saved"];
+        let apart = apart.contains(&name)
+            || ["tied-head-saved", "tied-both-saved", "tied-tokens-apart", "tied-resized-embedding"]
+                .contains(&name);
+        let told = model.remarks().iter().filter(|remark| remark.contains("two with the adapter")).count();
+        assert_eq!(told, usize::from(apart), "{name}: {:?}", model.remarks());
+        assert!(!model.remarks().iter().any(|remark| remark.contains("is stored")), "{:?}", model.remarks());
         let mut expected = Weights::default();
         safetensors::read_file(&adapter(reference).join("reference.safetensors"), &mut expected).unwrap();
         let expected = |tensor: &str| expected.get(tensor).unwrap().to_f32();
@@ -206,7 +231,7 @@ fn adapters_that_are_not_merged_say_why() {
         (json!({"peft_type": "IA3"}), "key `peft_type` is `IA3`"),
         (json!({"peft_type": null}), "key `peft_type` is ``"),
         (json!({"layer_replication": [[0, 1]]}), "key `layer_replication` is set"),
-        (json!({"trainable_token_indices": [3]}), "key `trainable_token_indices` is set"),
+        (json!({"trainable_token_indices": 3}), "data did not match any variant"),
         (json!({"init_lora_weights": "pissa_niter_4"}), "key `init_lora_weights` is `pissa_niter_4`"),
         (json!({"lora_alpha": "x"}), "invalid type: string \"x\""),
         (json!({"alpha_pattern": {"(": 1}}), "key `alpha_pattern.(` is no pattern"),

@@ -2,6 +2,7 @@
 //!
 //! Only the matrices that change are made anew, in f32; all others stay where the base has them.
 
+mod ends;
 mod merge;
 mod settings;
 
@@ -107,7 +108,7 @@ impl Adapter {
         let mut tensors = Weights::default();
         formats::read_one(&self.weights, &mut tensors)?;
         tensors.unwrap_names();
-        merge(tensors, &settings, &mut base.weights, values).with_context(|| {
+        let remarks = merge(tensors, &settings, &mut base.weights, values).with_context(|| {
             let of = settings.base.as_deref().unwrap_or("an unnamed model").escape_debug();
             format!("{}, an adapter of {of}, with {}", self.weights.display(), base.source)
         })?;
@@ -120,6 +121,11 @@ impl Adapter {
             name: format!("{} + {}", self.name, base.name),
             source: format!("{source} + {}", base.source),
             tokenizer,
+            remarks: base
+                .remarks
+                .into_iter()
+                .chain(remarks.iter().map(|remark| format!("{source}: {remark}")))
+                .collect(),
             ..base
         })
     }

@@ -105,6 +105,7 @@ pub fn open(name: &str) -> Result<Checkpoint> {
         description: Description::Hub(values),
         weights: read,
         tokenizer,
+        remarks: Vec::new(),
     })
 }
 

@@ -50,6 +50,8 @@ pub struct Checkpoint {
     pub weights: Weights,
     /// The tokenizer, or why there is none.
     pub tokenizer: Result<Tokenizer, String>,
+    /// What is worth a line each about how its weights were read.
+    pub remarks: Vec<String>,
 }
 
 /// What is to be opened.
@@ -242,6 +244,7 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
         description: Description::Gguf(metadata),
         weights,
         tokenizer,
+        remarks: Vec::new(),
     })
 }
 
@@ -261,6 +264,7 @@ fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpo
         description: Description::Hub(values),
         weights,
         tokenizer,
+        remarks: Vec::new(),
     })
 }
 

@@ -283,14 +283,14 @@ fn describe(checkpoint: &Checkpoint) -> Result<Described> {
     let (origin, weights) = (&checkpoint.origin, &checkpoint.weights);
     let missing =
         |key| format!("{origin}: key `{key}` is missing: it says which family the model belongs to");
-    let mut remarks = Vec::new();
+    let mut remarks = checkpoint.remarks.clone();
     let (family, plan, bos) = match &checkpoint.description {
         Description::Hub(values) => {
             let name = families::name_of(values).with_context(|| missing("model_type"))?;
             let family = families::find(name, values, weights, origin)?;
             let config = family.config(values, weights, origin)?;
             let (plan, remark) = families::ties::heed((family.hub)(&config, weights)?, weights);
-            remarks = config.remarks();
+            remarks.extend(config.remarks());
             remarks.extend(remark.map(|remark| format!("{origin}: {remark}")));
             (family, plan, values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok()))
         }

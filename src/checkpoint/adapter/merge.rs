@@ -1,7 +1,10 @@
 //! Adds to the matrices of a base what an adapter has learnt.
 //!
 //! A module with weights W, `[out, in]`, becomes W + s B A with A: `[r, in]`, B: `[out, r]` and the scale s of the settings;
-//! DoRA then makes every output's row as long as its magnitude says.
+//! DoRA then makes every output's row as long as its magnitude says. Of an embedding, rows of some tokens may be others.
+//!
+//! Where one matrix of the base is both embedding and unembedding, peft changes that end alone which an adapter is on; what
+//! takes the place of the base's own weights, and rows of tokens, are of both.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +12,14 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::settings::Settings;
+use super::{ends::Tied, settings::Settings};
 use crate::checkpoint::weights::{StoredTensor, WeightType, Weights};
 
 /// What peft puts before the names of the base's modules.
 const PREFIX: &str = "base_model.model.";
+
+/// The part of a module's names that the rows of some tokens have.
+const ROWS: &str = "trainable_tokens_delta";
 
 /// What an adapter has for a module.
 #[derive(Default)]
@@ -27,7 +33,8 @@ struct Change {
     embedding: bool,
 }
 
-/// Merges the tensors of an adapter into those of the base, which `values` of `config.json` describe.
+/// Merges the tensors of an adapter into those of the base, which `values` of `config.json` describe; returns what is to be
+/// said of it.
 ///
 /// # Errors
 /// When a tensor fits none of the base's.
@@ -36,8 +43,9 @@ pub fn merge(
     settings: &Settings,
     base: &mut Weights,
     values: &mut Map<String, Value>,
-) -> Result<()> {
-    let mut changes: BTreeMap<&str, Change> = BTreeMap::new();
+) -> Result<Vec<String>> {
+    let tied = Tied::name(base, values);
+    let (mut changes, mut rows): (BTreeMap<&str, Change>, Vec<(&str, &StoredTensor)>) = Default::default();
     for tensor in adapter.iter() {
         let name = tensor.name.strip_prefix(PREFIX).unwrap_or(&tensor.name);
         let Some((module, what, rest)) = learnt(name) else {
@@ -46,9 +54,13 @@ pub fn merge(
             if name.contains(".original_module.") {
                 continue;
             }
-            replace(&plain(name), tensor, base, values)?;
+            replace(name, tensor, settings, base, values)?;
             continue;
         };
+        if what == ROWS {
+            rows.push((module.trim_end_matches(".token_adapter"), tensor));
+            continue;
+        }
         let change = changes.entry(module).or_default();
         let place = match what {
             "lora_B" if rest.ends_with("bias") => &mut change.bias,
@@ -61,20 +73,26 @@ pub fn merge(
         *place = Some(tensor.clone());
         change.embedding |= what.starts_with("lora_embedding");
     }
-    for (module, change) in &changes {
-        change.apply(module, settings, base).with_context(|| format!("`{}`", module.escape_debug()))?;
-    }
-    if changes.is_empty() {
+    if changes.is_empty() && rows.is_empty() {
         bail!("it holds no lora_A and lora_B: it is no LoRA adapter");
     }
-    Ok(())
+    // Those of an embedding alone are of both ends.
+    let of_both = tied.as_ref().filter(|_| rows.len() == 1).map(|tied| &*tied.embedding);
+    let named = |module: &str| format!("`{}`", module.escape_debug());
+    for (module, rows) in rows {
+        write_rows(module, rows, settings, base, of_both).with_context(|| named(module))?;
+    }
+    for (module, change) in &changes {
+        change.apply(module, settings, base).with_context(|| named(module))?;
+    }
+    Ok(tied.and_then(|tied| tied.settle(base, values)).into_iter().collect())
 }
 
 /// The module, the part of its change and what is behind that in a name such as `h.0.attn.c_attn.lora_A.weight`; older
 /// releases have the adapter's own name before `weight`.
 fn learnt(name: &str) -> Option<(&str, &str, &str)> {
-    const PARTS: [&str; 5] =
-        ["lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"];
+    const PARTS: [&str; 6] =
+        ["lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector", ROWS];
     let mut start = 0;
     for piece in name.split('.') {
         if PARTS.contains(&piece) {
@@ -88,7 +106,8 @@ fn learnt(name: &str) -> Option<(&str, &str, &str)> {
 
 /// The base's name of a tensor that is saved whole.
 fn plain(name: &str) -> String {
-    let mut pieces: Vec<&str> = name.split('.').filter(|piece| *piece != "base_layer").collect();
+    const WRAPPERS: [&str; 2] = ["base_layer", "token_adapter"];
+    let mut pieces: Vec<&str> = name.split('.').filter(|piece| !WRAPPERS.contains(piece)).collect();
     if let Some(at) = pieces.iter().position(|piece| *piece == "modules_to_save") {
         // The adapter's own name stands between, but for the last releases.
         let last = pieces.len() - 1;
@@ -101,10 +120,12 @@ fn plain(name: &str) -> String {
 fn replace(
     name: &str,
     tensor: &StoredTensor,
+    settings: &Settings,
     base: &mut Weights,
     values: &mut Map<String, Value>,
 ) -> Result<()> {
-    let before = find(base, name)?.clone();
+    let plain = plain(name);
+    let before = find(base, &plain)?.clone();
     let sizes = [&before, tensor].map(|tensor| tensor.shape.first().copied());
     if sizes[0] != sizes[1]
         && before.shape.len() == 2
@@ -113,18 +134,55 @@ fn replace(
     {
         *size = sizes[1].into();
     }
-    put(base, &before, tensor.clone());
+    let module = plain.rsplit_once('.').map_or(&*plain, |(module, _)| module);
+    let is_apart = name.contains("modules_to_save") || settings.is_saved(module);
+    put(base, &before, tensor.clone(), is_apart);
     Ok(())
 }
 
-/// Puts a tensor in the place of `before`, and of all that share its bytes, as tied embeddings do.
-fn put(base: &mut Weights, before: &StoredTensor, tensor: StoredTensor) {
+/// Puts a tensor in the place of `before` and, unless it stands `apart` from them, of all that share its bytes, as tied
+/// embeddings do.
+fn put(base: &mut Weights, before: &StoredTensor, tensor: StoredTensor, apart: bool) {
     let place = before.bytes().as_ptr_range();
-    let same = base.iter().filter(|other| other.bytes().as_ptr_range() == place);
-    let names: Vec<String> = same.map(|other| other.name.clone()).collect();
+    let is_meant =
+        |other: &StoredTensor| other.name == before.name || !apart && other.bytes().as_ptr_range() == place;
+    let names: Vec<String> =
+        base.iter().filter(|other| is_meant(other)).map(|other| other.name.clone()).collect();
     for name in names {
         base.insert(tensor.clone().named(name));
     }
+}
+
+/// Puts `rows`, `[tokens, width]`, in the place of those that the weights of a module have for the tokens of the settings;
+/// those of the tensor `of_both` are the other end's too.
+fn write_rows(
+    module: &str,
+    rows: &StoredTensor,
+    settings: &Settings,
+    base: &mut Weights,
+    of_both: Option<&str>,
+) -> Result<()> {
+    let before = find(base, &format!("{module}.weight"))?.clone();
+    let (tokens, name) = (settings.tokens(module), before.name.escape_debug());
+    let [all, width] = before.shape[..] else { bail!("`{name}` is {:?} and has no rows", before.shape) };
+    if rows.shape != [tokens.len(), width] {
+        bail!(
+            "trainable_tokens_delta is {:?}, but adapter_config.json names {} tokens and `{name}` is {:?}: they are of \
+             different models",
+            rows.shape,
+            tokens.len(),
+            before.shape
+        );
+    }
+    if let Some(token) = tokens.iter().find(|&&token| token >= all) {
+        bail!("key `trainable_token_indices` names token {token}, and `{name}` has {all} rows");
+    }
+    let mut numbers = before.to_f32();
+    for (&token, row) in tokens.iter().zip(rows.to_f32().chunks_exact(width.max(1))) {
+        numbers[token * width..][..width].copy_from_slice(row);
+    }
+    put(base, &before, owned(&before, &numbers)?, of_both != Some(&before.name));
+    Ok(())
 }
 
 /// The base's tensor of a name; some bases lack the first part of all names, some adapters do.
@@ -182,7 +240,7 @@ impl Change {
             }
             resize(&mut weights, &magnitude.to_f32(), turned);
         }
-        put(base, &before, owned(&before, &weights)?);
+        put(base, &before, owned(&before, &weights)?, true);
         match &self.bias {
             Some(bias) => add_bias(base, &format!("{module}.bias"), bias, scale),
             None => Ok(()),
@@ -232,7 +290,7 @@ fn add_bias(base: &mut Weights, name: &str, bias: &StoredTensor, scale: f32) -> 
     }
     let mut numbers = before.to_f32();
     numbers.iter_mut().zip(bias.to_f32()).for_each(|(number, bias)| *number += scale * bias);
-    put(base, &before, owned(&before, &numbers)?);
+    put(base, &before, owned(&before, &numbers)?, true);
     Ok(())
 }
 

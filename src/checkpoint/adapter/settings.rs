@@ -8,14 +8,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Keys of what changes more than matrices by a product of two others; empty where it is not used.
-const REFUSED: [&str; 9] = [
+const REFUSED: [&str; 8] = [
     "alora_invocation_tokens",
     "arrow_config",
     "kasa_config",
     "layer_replication",
     "monteclora_config",
     "target_parameters",
-    "trainable_token_indices",
     "use_bdlora",
     "use_qalora",
 ];
@@ -35,6 +34,19 @@ pub struct Settings {
     /// Factors of modules whose names a pattern matches.
     alphas: Vec<(Regex, f64)>,
     by_root: bool,
+    /// Modules that are saved as a whole, by the end of their names.
+    saved: Vec<String>,
+    tokens: Option<Tokens>,
+}
+
+/// Tokens whose rows are trained.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tokens {
+    /// Of the embedding.
+    OfEmbedding(Vec<usize>),
+    /// Of modules, by the end of their names.
+    Of(BTreeMap<String, Vec<usize>>),
 }
 
 /// The keys that are read.
@@ -47,6 +59,8 @@ struct Keys {
     alpha_pattern: Option<BTreeMap<String, f64>>,
     use_rslora: Option<bool>,
     fan_in_fan_out: Option<bool>,
+    modules_to_save: Option<Vec<String>>,
+    trainable_token_indices: Option<Tokens>,
 }
 
 impl Settings {
@@ -92,6 +106,8 @@ impl Settings {
             alpha: keys.lora_alpha,
             alphas: patterns("alpha_pattern", keys.alpha_pattern)?,
             by_root: keys.use_rslora.unwrap_or_default(),
+            saved: keys.modules_to_save.unwrap_or_default(),
+            tokens: keys.trainable_token_indices,
         })
     }
 
@@ -99,6 +115,22 @@ impl Settings {
     pub fn rank(&self, module: &str) -> usize {
         let own = self.ranks.iter().find(|(pattern, _)| pattern.is_match(module));
         own.map_or(self.rank, |&(_, rank)| rank)
+    }
+
+    /// Whether a module is trained as a whole, apart from that of the base.
+    pub fn is_saved(&self, module: &str) -> bool {
+        self.saved.iter().any(|name| module.ends_with(name))
+    }
+
+    /// The tokens whose rows of a module are trained; none where the settings name none.
+    pub fn tokens(&self, module: &str) -> &[usize] {
+        match &self.tokens {
+            Some(Tokens::OfEmbedding(tokens)) => tokens,
+            Some(Tokens::Of(modules)) => {
+                modules.iter().find(|(name, _)| module.ends_with(*name)).map_or(&[], |(_, tokens)| tokens)
+            }
+            None => &[],
+        }
     }
 
     /// What the product of the two matrices of rank `rank` of a module is multiplied by.
