@@ -76,6 +76,8 @@ fn a_merged_model_computes_what_pefts_does() {
         ("everything", "everything", "gpt2"),
         ("dora", "dora", "gpt2"),
         ("biased", "biased", "gpt2"),
+        ("unturned", "unturned", "gpt2"),
+        ("turned", "turned", "llama-gqa"),
         ("patterns", "patterns", "llama-gqa"),
         ("magnitudes", "magnitudes", "llama-gqa"),
         ("tokens", "tokens", "llama-gqa"),
@@ -126,6 +128,29 @@ fn a_merged_model_computes_what_pefts_does() {
         }
         let last = &logits[logits.len() - model.info.vocabulary..];
         assert_close(&format!("{name}: logits"), last, &expected("logits"));
+    }
+}
+
+/// Whatever `fan_in_fan_out` says, it is the base that tells how its layers are stored.
+#[test]
+fn the_base_tells_which_layers_are_turned() {
+    for (name, base, is_turned) in [("unturned", "gpt2", true), ("turned", "llama-gqa", false)] {
+        let read = |said: Value| {
+            let folder = changed(name, &json!({"fan_in_fan_out": said}));
+            let checkpoint = open(folder.path(), Some(base)).unwrap();
+            let weights: Vec<f32> = checkpoint.weights.iter().flat_map(StoredTensor::to_f32).collect();
+            (weights, checkpoint.remarks)
+        };
+        let (expected, none) = read(json!(is_turned));
+        assert!(none.is_empty(), "{none:?}");
+        for (said, remarks) in [(json!(!is_turned), 1), (json!(null), 0)] {
+            let (weights, told) = read(said.clone());
+            assert!(weights == expected, "{name}: {said}");
+            assert!(
+                told.len() == remarks && told.iter().all(|told| told.contains("`fan_in_fan_out`")),
+                "{told:?}"
+            );
+        }
     }
 }
 
@@ -239,6 +264,18 @@ fn adapters_that_are_not_merged_say_why() {
     ] {
         let folder = changed("plain", &keys);
         refused(folder.path(), Some("gpt2"), &["adapter_config.json: ", expected]);
+    }
+    for (tokens, expected) in [
+        (json!([5, 60, 96]), "token 96, and"),
+        (json!([5]), "names 1 tokens"),
+        (json!(null), "names 0 tokens"),
+    ] {
+        let folder = changed("tokens", &json!({"trainable_token_indices": tokens}));
+        refused(
+            folder.path(),
+            Some("llama-gqa"),
+            &["`model.embed_tokens`: ", expected, "embed_tokens.weight"],
+        );
     }
     refused(changed("plain", &json!({"r": 6})).path(), Some("gpt2"), &["lora_A is [", "asks for the rank 6"]);
     let folder = changed("plain", &json!({}));

@@ -13,11 +13,16 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{ends::Tied, settings::Settings};
-use crate::checkpoint::weights::{StoredTensor, WeightType, Weights};
+use crate::{
+    checkpoint::weights::{StoredTensor, WeightType, Weights},
+    text::list,
+};
 
 /// What peft puts before the names of the base's modules.
 const PREFIX: &str = "base_model.model.";
 
+/// `model_type` of the models whose layers of these names are Conv1D and stored `[in, out]`, in transformers and so in peft.
+const TURNED: (&str, [&str; 4]) = ("gpt2", ["c_attn", "q_attn", "c_fc", "c_proj"]);
 /// The part of a module's names that the rows of some tokens have.
 const ROWS: &str = "trainable_tokens_delta";
 
@@ -82,10 +87,21 @@ pub fn merge(
     for (module, rows) in rows {
         write_rows(module, rows, settings, base, of_both).with_context(|| named(module))?;
     }
+    let mut odd = Vec::new();
     for (module, change) in &changes {
-        change.apply(module, settings, base).with_context(|| named(module))?;
+        let is_turned = is_turned(module, values);
+        change.apply(module, is_turned, settings, base).with_context(|| named(module))?;
+        if !change.embedding && settings.turned.is_some_and(|said| said != is_turned) {
+            odd.push(named(module));
+        }
     }
-    Ok(tied.and_then(|tied| tied.settle(base, values)).into_iter().collect())
+    let remark = list(odd, 3).map(|modules| {
+        format!(
+            "key `fan_in_fan_out` is not as the base stores {modules}: they are merged as they are stored, which peft does \
+             too"
+        )
+    });
+    Ok(remark.into_iter().chain(tied.and_then(|tied| tied.settle(base, values))).collect())
 }
 
 /// The module, the part of its change and what is behind that in a name such as `h.0.attn.c_attn.lora_A.weight`; older
@@ -199,8 +215,16 @@ fn find<'w>(base: &'w Weights, name: &str) -> Result<&'w StoredTensor> {
     }
 }
 
+/// Whether the layer of that name in a base that `values` of `config.json` describe is stored `[in, out]`.
+fn is_turned(module: &str, values: &Map<String, Value>) -> bool {
+    let (family, layers) = TURNED;
+    let layer = module.rsplit('.').next().unwrap_or(module);
+    values.get("model_type").is_some_and(|name| name == family) && layers.contains(&layer)
+}
+
 impl Change {
-    fn apply(&self, module: &str, settings: &Settings, base: &mut Weights) -> Result<()> {
+    /// Changes the weights of a module; `turned` says whether they are stored `[in, out]`, as those of embeddings are.
+    fn apply(&self, module: &str, turned: bool, settings: &Settings, base: &mut Weights) -> Result<()> {
         let (Some(down), Some(up)) = (&self.down, &self.up) else {
             bail!("its lora_A or its lora_B is missing: fetch the adapter again");
         };
@@ -208,8 +232,7 @@ impl Change {
         let ([rank, inputs], [outputs, other]) = (&down.shape[..], &up.shape[..]) else {
             bail!("only changes of matrices are merged, and this is one of shape {:?}", down.shape);
         };
-        let turned =
-            self.embedding || before.shape == [*inputs, *outputs] && (inputs != outputs || settings.turned);
+        let turned = self.embedding || turned;
         let wanted = if turned { [*inputs, *outputs] } else { [*outputs, *inputs] };
         if rank != other || before.shape != wanted {
             bail!(

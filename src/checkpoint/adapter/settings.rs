@@ -25,8 +25,8 @@ const CHANGING_STARTS: [&str; 5] = ["corda", "loftq", "lora_ga", "olora", "pissa
 pub struct Settings {
     /// The model that it was trained on.
     pub base: Option<String>,
-    /// Whether a square matrix of the base is stored `[in, out]`; of others the shape tells.
-    pub turned: bool,
+    /// Whether it says that matrices of the base are stored `[in, out]`, where it says anything.
+    pub turned: Option<bool>,
     rank: usize,
     /// Ranks of modules whose names a pattern matches.
     ranks: Vec<(Regex, usize)>,
@@ -100,7 +100,7 @@ impl Settings {
         let keys: Keys = serde_json::from_value(values.into())?;
         Ok(Self {
             base: keys.base_model_name_or_path.filter(|base| !base.is_empty()),
-            turned: keys.fan_in_fan_out.unwrap_or_default(),
+            turned: keys.fan_in_fan_out,
             rank: keys.r,
             ranks: patterns("rank_pattern", keys.rank_pattern)?,
             alpha: keys.lora_alpha,
