@@ -21,9 +21,13 @@ fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/quantised").join(name)
 }
 
-fn open(folder: &Path) -> Result<Weights, String> {
+fn opened(folder: &Path) -> Result<Checkpoint, String> {
     let checkpoint = Checkpoint::open(&Wanted { model: folder.to_str(), ..Wanted::default() }, &Nobody);
-    checkpoint.map(|checkpoint| checkpoint.weights).map_err(|error| format!("{error:#}"))
+    checkpoint.map_err(|error| format!("{error:#}"))
+}
+
+fn open(folder: &Path) -> Result<Weights, String> {
+    opened(folder).map(|checkpoint| checkpoint.weights)
 }
 
 /// A copy of a checkpoint with another `config.json`.
@@ -41,7 +45,15 @@ fn bits(tensor: &StoredTensor) -> Vec<u32> {
 
 #[test]
 fn every_number_is_what_transformers_makes_of_it() {
-    for (name, count) in [("numbers", 3), ("fp8", 5), ("rows", 2), ("mxfp4", 1)] {
+    for (name, count) in [
+        ("numbers", 3),
+        ("fp8", 5),
+        ("rows", 2),
+        ("mxfp4", 1),
+        ("static/fp8", 1),
+        ("static/modelopt", 1),
+        ("static/compressed", 1),
+    ] {
         let weights = open(&fixture(name)).unwrap();
         let mut twin = Weights::default();
         safetensors::read_file(&fixture(name).join("widened.safetensors"), &mut twin).unwrap();
@@ -52,6 +64,19 @@ fn every_number_is_what_transformers_makes_of_it() {
             assert_eq!(bits(tensor), bits(twin), "{}", tensor.name);
         }
     }
+}
+
+#[test]
+fn scales_of_activations_are_left_out_and_told() {
+    for (name, more) in [("static/fp8", 1), ("static/modelopt", 2), ("static/compressed", 3)] {
+        let remarks = opened(&fixture(name)).unwrap().remarks;
+        let told = format!("_scale` and {more} more: activations, keys and values are not rounded");
+        assert!(matches!(&remarks[..], [one] if one.contains(&told)), "{name}: {remarks:?}");
+    }
+    assert!(opened(&fixture("fp8")).unwrap().remarks.is_empty());
+    // Without the key too, as early releases of ModelOpt left it out.
+    let plain = described("static/fp8", &json!({}));
+    assert_eq!(open(plain.path()).unwrap().iter().count(), 1);
 }
 
 #[test]
@@ -83,6 +108,10 @@ fn weights_that_are_packed_in_another_way_are_named() {
         (
             json!({"quant_method": "compressed-tensors", "format": "pack-quantized"}),
             "`quantization_config.format` is `pack-",
+        ),
+        (
+            json!({"quant_method": "modelopt", "quant_algo": "NVFP4"}),
+            "`quantization_config.quant_algo` is `NVFP4`",
         ),
         (json!({}), "`quantization_config.quant_method` is ``"),
     ] {

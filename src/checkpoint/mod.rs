@@ -252,7 +252,7 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
 fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpoint> {
     weights.unwrap_names();
     let (origin, values) = description(folder, path, &weights)?;
-    quantised::join(&mut weights, &values, &origin)?;
+    let remark = quantised::join(&mut weights, &values, &origin)?;
     let tokenizer = Tokenizer::from_folder(folder).map_err(|error| format!("{error:#}"));
     let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     Ok(Checkpoint {
@@ -264,7 +264,7 @@ fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpo
         description: Description::Hub(values),
         weights,
         tokenizer,
-        remarks: Vec::new(),
+        remarks: remark.into_iter().collect(),
     })
 }
 

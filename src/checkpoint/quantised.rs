@@ -4,31 +4,53 @@
 //! FP8 checkpoints keep `X` with `X_scale_inv` or `X_scale`; both are what the numbers are multiplied by. The experts of
 //! gpt-oss are MXFP4: `X_blocks`, `[experts, rows, blocks of 32, 16 bytes]`, with `X_scales`, a power of two for each block,
 //! become `X`, `[experts, rows, columns]`.
+//!
+//! Beside FP8 weights may stand scales that servers round activations, keys and values with. They are left out: what is
+//! computed is what the widened weights compute.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use super::weights::{StoredTensor, WeightType, Weights};
+use crate::text::list;
 
 /// The key of `config.json` that says how weights are quantised.
 const KEY: &str = "quantization_config";
 /// What is behind the name of a tensor of eight-bit numbers in that of its scales.
 const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
+/// How names end of the scales of activations, keys and values.
+const OF_ACTIVATIONS: [&str; 9] = [
+    ".act_scale",
+    ".activation_scale",
+    ".input_scale",
+    ".input_scale_ub",
+    ".k_scale",
+    ".kv_scale",
+    ".output_scale",
+    ".q_scale",
+    ".v_scale",
+];
 /// Numbers of a row that share a scale in MX formats.
 const MX_BLOCK: usize = 32;
 
-/// Joins the quantised tensors of `weights` with their scales, as `values` of the file `origin` say.
+/// Joins the quantised tensors of `weights` with their scales, as `values` of the file `origin` say; returns what is to be
+/// said of it.
 ///
 /// # Errors
 /// When they are quantised in another way, or scales are missing or of an odd shape.
-pub fn join(weights: &mut Weights, values: &Map<String, Value>, origin: &str) -> Result<()> {
+pub fn join(weights: &mut Weights, values: &Map<String, Value>, origin: &str) -> Result<Option<String>> {
     let quantisation = values.get(KEY).and_then(Value::as_object);
-    let read = |weights: &mut Weights| {
+    let read = |weights: &mut Weights| -> Result<Option<String>> {
         if let Some(quantisation) = quantisation {
             check(quantisation)?;
         }
+        let left_out = match quantisation.is_some() || weights.iter().any(is_eight_bits) {
+            true => leave_out_activations(weights),
+            false => None,
+        };
         join_mx(weights)?;
-        join_eight_bits(weights, quantisation)
+        join_eight_bits(weights, quantisation)?;
+        Ok(left_out.map(|left_out| format!("{origin}: {left_out}")))
     };
     read(weights).with_context(|| origin.to_owned())
 }
@@ -41,6 +63,8 @@ fn check(quantisation: &Map<String, Value>) -> Result<()> {
         "fp8" | "fbgemm_fp8" | "mxfp4" => return Ok(()),
         "compressed-tensors" if text("format") == "float-quantized" => return Ok(()),
         "compressed-tensors" => ("format", text("format")),
+        "modelopt" if text("quant_algo") == "FP8" => return Ok(()),
+        "modelopt" => ("quant_algo", text("quant_algo")),
         _ => ("quant_method", method),
     };
     bail!(
@@ -48,6 +72,23 @@ fn check(quantisation: &Map<String, Value>) -> Result<()> {
          GGUF file of it",
         value.escape_debug()
     )
+}
+
+fn is_eight_bits(tensor: &StoredTensor) -> bool {
+    matches!(tensor.kind, WeightType::E4M3 | WeightType::E5M2)
+}
+
+/// Takes out the scales of activations; returns what is to be said of that.
+fn leave_out_activations(weights: &mut Weights) -> Option<String> {
+    let is_meant = |name: &&str| OF_ACTIVATIONS.iter().any(|end| name.ends_with(end));
+    let names = weights.iter().map(|tensor| tensor.name.as_str()).filter(is_meant);
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    names.iter().for_each(|name| drop(weights.remove(name)));
+    let shown = list(names.iter().map(|name| format!("`{}`", name.escape_debug())), 1)?;
+    Some(format!(
+        "{shown}: activations, keys and values are not rounded to eight bits, as these scales are for; only the weights are \
+         what the quantiser made of them"
+    ))
 }
 
 fn join_mx(weights: &mut Weights) -> Result<()> {
@@ -65,8 +106,8 @@ fn join_mx(weights: &mut Weights) -> Result<()> {
 }
 
 fn join_eight_bits(weights: &mut Weights, quantisation: Option<&Map<String, Value>>) -> Result<()> {
-    let is_eight_bits = |tensor: &&StoredTensor| matches!(tensor.kind, WeightType::E4M3 | WeightType::E5M2);
-    let names: Vec<String> = weights.iter().filter(is_eight_bits).map(|tensor| tensor.name.clone()).collect();
+    let eight_bits = weights.iter().filter(|tensor| is_eight_bits(tensor));
+    let names: Vec<String> = eight_bits.map(|tensor| tensor.name.clone()).collect();
     for name in names {
         let Some(scales) = SCALES.iter().find_map(|end| weights.remove(&format!("{name}{end}"))) else {
             if quantisation.is_some() {

@@ -67,6 +67,34 @@ def rows(folder):
     save(folder, {"quant_method": "compressed-tensors", "format": "float-quantized"}, stored, widened)
 
 
+def static(folder):
+    """Scales of activations, keys and values beside those of the weights, under the names that quantisers give them."""
+    generator = torch.Generator().manual_seed(8)
+    methods = {
+        "fp8": {"quant_method": "fp8", "activation_scheme": "static"},
+        "modelopt": {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": {"num_bits": 8, "type": "float"}},
+        "compressed": {"quant_method": "compressed-tensors", "format": "float-quantized"},
+    }
+    ends = {
+        "fp8": ("weight_scale", ["q_proj.input_scale", "kv_scale"]),
+        "modelopt": ("weight_scale", ["q_proj.input_scale", "k_proj.k_scale", "v_proj.v_scale"]),
+        "compressed": ("weight_scale", ["q_proj.input_scale", "q_proj.output_scale", "k_scale", "v_scale"]),
+    }
+    for name, quantisation in methods.items():
+        scale, others = ends[name]
+        # torch's own rounding to eight bits, by the largest number as static schemes have it.
+        drawn = draw(generator, 6, 10)
+        factor = drawn.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+        weight = (drawn / factor).to(torch.float8_e4m3fn)
+        # One number without a dimension, or with one.
+        factor = factor.reshape(1) if name == "compressed" else factor
+        place = "model.layers.0.self_attn"
+        stored = {f"{place}.q_proj.weight": weight, f"{place}.q_proj.{scale}": factor}
+        stored |= {f"{place}.{end}": torch.tensor(0.25 + index) for index, end in enumerate(others)}
+        widened = {f"{place}.q_proj.weight": weight.float() * factor}
+        save(folder / name, quantisation, stored, widened)
+
+
 def mxfp4(folder):
     """The experts of gpt-oss; transformers turns them round, `[experts, in, out]`."""
     generator = torch.Generator().manual_seed(7)
@@ -84,4 +112,5 @@ def write(folder):
     numbers(folder / "numbers")
     fp8(folder / "fp8")
     rows(folder / "rows")
+    static(folder / "static")
     mxfp4(folder / "mxfp4")
