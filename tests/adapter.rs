@@ -77,7 +77,7 @@ fn a_merged_model_computes_what_pefts_does() {
         ("dora", "dora", "gpt2"),
         ("biased", "biased", "gpt2"),
         ("unturned", "unturned", "gpt2"),
-        ("turned", "turned", "llama-gqa"),
+        ("turned", "turned", "gpt_neox"),
         ("patterns", "patterns", "llama-gqa"),
         ("magnitudes", "magnitudes", "llama-gqa"),
         ("tokens", "tokens", "llama-gqa"),
@@ -134,7 +134,7 @@ fn a_merged_model_computes_what_pefts_does() {
 /// Whatever `fan_in_fan_out` says, it is the base that tells how its layers are stored.
 #[test]
 fn the_base_tells_which_layers_are_turned() {
-    for (name, base, is_turned) in [("unturned", "gpt2", true), ("turned", "llama-gqa", false)] {
+    for (name, base, is_turned) in [("unturned", "gpt2", true), ("turned", "gpt_neox", false)] {
         let read = |said: Value| {
             let folder = changed(name, &json!({"fan_in_fan_out": said}));
             let checkpoint = open(folder.path(), Some(base)).unwrap();

@@ -39,10 +39,10 @@ LLAMA = dict(
         alpha_pattern={"down_proj": 7, r".*\.1\.self_attn\.q_proj": 0.5},
     ),
     magnitudes=dict(target_modules="all-linear", r=1, lora_alpha=2, use_dora=True),
-    # Of nn.Linear the other way round.
-    turned=dict(target_modules=["q_proj", "o_proj"], r=2, lora_alpha=3, fan_in_fan_out=True),
     tokens=dict(target_modules=["q_proj"], r=2, lora_alpha=3, trainable_token_indices=[5, 60, 95]),
 )
+# Of nn.Linear, one of them square, the other way round.
+NEOX = dict(turned=dict(target_modules=["query_key_value", "dense"], r=2, lora_alpha=3, fan_in_fan_out=True))
 # Of a base whose unembedding is its embedding.
 ENDS = ["embed_tokens", "lm_head"]
 TIED = {
@@ -84,6 +84,8 @@ def adapt(base, folder, settings, seed, tokens=0):
     config = json.loads((folder / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = f"example/{base.name}"
     config["target_modules"].sort()
+    # Which peft has set right.
+    config |= {key: settings[key] for key in settings.keys() & {"fan_in_fan_out"}}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     model = PeftModel.from_pretrained(opened(base, tokens), folder).eval()
     ids = torch.tensor([IDS]) % model.config.vocab_size
@@ -108,7 +110,7 @@ def older(folder):
 def write(root):
     """Writes all of them to `root/adapters`."""
     tied = {name: dict(r=2, lora_alpha=3) | setting for name, setting in TIED.items()}
-    cases = [("gpt2", GPT2), ("llama-gqa", LLAMA), ("llama-tied-mqa", tied)]
+    cases = [("gpt2", GPT2), ("llama-gqa", LLAMA), ("gpt_neox", NEOX), ("llama-tied-mqa", tied)]
     for base, settings in cases:
         for seed, (name, setting) in enumerate(settings.items()):
             adapt(root / base, root / "adapters" / name, setting, seed)
