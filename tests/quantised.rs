@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ::safetensors::{Dtype, serialize, tensor::TensorView};
 use attnscope::checkpoint::{
     Checkpoint, Wanted,
     progress::Nobody,
@@ -118,6 +119,40 @@ fn weights_that_are_packed_in_another_way_are_named() {
         let folder = described("rows", &json!({"quantization_config": config}));
         let error = open(folder.path()).err().unwrap();
         assert!(error.contains(key) && error.contains("config.json: ") && error.contains("GGUF"), "{error}");
+    }
+}
+
+/// A folder with tensors of some names and types, and with `config.json` or without.
+fn holding(tensors: &[(&str, Dtype)], config: Option<&serde_json::Value>) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let views = tensors.iter().map(|&(name, kind)| {
+        let bytes: &[u8] = &[0; 8][..kind.bitsize() / 8];
+        (format!("model.layers.0.mlp.down_proj.{name}"), TensorView::new(kind, vec![1], bytes).unwrap())
+    });
+    fs::write(folder.path().join("model.safetensors"), serialize(views, None).unwrap()).unwrap();
+    if let Some(config) = config {
+        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn packed_weights_are_named_also_where_nothing_says_that_they_are() {
+    use Dtype::{F8_E4M3, F16, F32, I32, U8, U32};
+    // MLX says it under keys of its own.
+    let mlx = json!({"model_type": "llama", "quantization_config": {"group_size": 64, "bits": 4}});
+    let plain = json!({"model_type": "llama"});
+    for (tensors, config, tool) in [
+        (&[("weight", U32), ("scales", F16), ("biases", F16)][..], Some(&mlx), "MLX"),
+        (&[("weight", U8), ("weight.absmax", F32), ("weight.quant_map", F32)], Some(&plain), "bitsandbytes"),
+        (&[("qweight", I32), ("qzeros", I32), ("scales", F16), ("g_idx", I32)], Some(&plain), "GPTQ"),
+        (&[("qweight", I32), ("qzeros", I32), ("scales", F16)], None, "AWQ"),
+        (&[("weight", U8), ("weight_scale", F8_E4M3), ("weight_scale_2", F32)], None, "NVFP4"),
+    ] {
+        let error = open(holding(tensors, config).path()).err().unwrap();
+        let expected = format!("tensor `model.layers.0.mlp.down_proj.{}` is packed as ", tensors[0].0);
+        assert!(error.contains(&expected) && error.contains(tool), "{error}");
+        assert!(error.contains("GGUF") && !error.contains("missing") && !error.contains('\n'), "{error}");
     }
 }
 

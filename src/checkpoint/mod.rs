@@ -251,6 +251,7 @@ fn open_file(path: &Path, home: &Path) -> Result<Checkpoint> {
 /// The checkpoint of weights that `config.json` and the tokenizer in `folder` belong to.
 fn described(folder: &Path, path: &Path, mut weights: Weights) -> Result<Checkpoint> {
     weights.unwrap_names();
+    quantised::refuse(&weights).with_context(|| path.display().to_string())?;
     let (origin, values) = description(folder, path, &weights)?;
     let remark = quantised::join(&mut weights, &values, &origin)?;
     let tokenizer = Tokenizer::from_folder(folder).map_err(|error| format!("{error:#}"));

@@ -81,8 +81,11 @@ fn add(
         let (Some(name), Some(arguments)) = (pickle.text(name), tensor(pickle, value)) else { continue };
         let damaged = || format!("tensor `{name}` does not fit in its file; it is damaged: fetch it again");
         let view = View::read(pickle, arguments).with_context(damaged)?;
-        // Buffers such as masks and position ids; a family that asked for one would be told that it is missing.
-        let Some(kind) = view.kind else { continue };
+        // Buffers such as masks and position ids, or what a quantiser packed.
+        let Some(kind) = view.kind else {
+            weights.leave_unread(name.into());
+            continue;
+        };
         let bytes = view.bytes(kind).with_context(damaged)?;
         let source = storage(view.storage)?;
         if view.reach(kind).is_none_or(|reach| reach > source.len()) {

@@ -8,9 +8,12 @@
 //! Beside FP8 weights may stand scales that servers round activations, keys and values with. They are left out: what is
 //! computed is what the widened weights compute.
 
+mod packings;
+
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+pub use self::packings::refuse;
 use super::weights::{StoredTensor, WeightType, Weights};
 use crate::text::list;
 

@@ -37,8 +37,11 @@ pub fn read(backing: Arc<Backing>, origin: &str, weights: &mut Weights) -> Resul
             Dtype::F8_E8M0 => WeightType::E8M0,
             Dtype::U8 if name.ends_with("_scales") => WeightType::E8M0,
             Dtype::U8 if name.ends_with("_blocks") => WeightType::E2M1,
-            // Buffers such as masks and position ids; a family that asked for one would be told that it is missing.
-            _ => continue,
+            // Buffers such as masks and position ids, or what a quantiser packed.
+            _ => {
+                weights.leave_unread(name);
+                continue;
+            }
         };
         let (from, to) = info.data_offsets;
         let shape = if kind == WeightType::E2M1 { unpacked(&info.shape) } else { info.shape.clone() };

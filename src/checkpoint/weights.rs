@@ -223,12 +223,29 @@ impl StoredTensor {
 #[derive(Default)]
 pub struct Weights {
     tensors: BTreeMap<String, StoredTensor>,
+    /// Names of tensors whose types no weights are read in.
+    unread: BTreeSet<String>,
 }
 
 impl Weights {
     /// Takes in another tensor; a later one of the same name wins.
     pub fn insert(&mut self, tensor: StoredTensor) {
         self.tensors.insert(tensor.name.clone(), tensor);
+    }
+
+    /// Notes that there is a tensor of a type that no weights are read in: a mask, or numbers that a quantiser packed.
+    pub fn leave_unread(&mut self, name: String) {
+        self.unread.insert(name);
+    }
+
+    /// The names of such tensors.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        self.unread.iter().map(String::as_str)
+    }
+
+    /// Whether there is such a tensor of that name.
+    pub fn is_unread(&self, name: &str) -> bool {
+        self.unread.contains(name)
     }
 
     /// Every tensor, by name.
@@ -286,6 +303,12 @@ impl Weights {
         if let Some(tensor) = self.tensors.get(name) {
             return Ok(tensor);
         }
+        if self.is_unread(name) {
+            bail!(
+                "tensor `{name}` is of integers or of another type that weights are not read in, as some quantisers pack \
+                 them: open the model that is not quantised, or a GGUF file of it"
+            );
+        }
         let nearest = nearest(name, self.tensors.keys().map(String::as_str));
         match nearest {
             Some(nearest) => {
@@ -339,6 +362,9 @@ mod tests {
         }
         let message = weights.get("model.norm.weigth").err().unwrap().to_string();
         assert!(message.contains("`model.norm.weight`"), "{message}");
+        weights.leave_unread("model.up.weight".into());
+        let message = weights.get("model.up.weight").err().unwrap().to_string();
+        assert!(message.contains("`model.up.weight` is of integers"), "{message}");
     }
 
     #[test]
