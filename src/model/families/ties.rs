@@ -18,9 +18,8 @@ pub fn heed(plan: Plan, weights: &Weights) -> (Plan, Option<String>) {
     let Some(embedding) = source(Slot::Embedding).map(|source| source.tensor) else { return (plan, None) };
     let is_tied = source(UNEMBEDDING).is_none_or(|head| head.tensor == embedding);
     let is_head = |name: &str| {
-        let of =
-            |head: &&str| name.strip_suffix(*head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        HEADS.iter().filter(|head| plan.unused.contains(head)).any(|head| of(&head))
+        let mut heads = HEADS.iter().filter(|head| plan.unused.contains(head));
+        heads.any(|head| name.strip_suffix(head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
     };
     let stored = weights.iter().find(|tensor| is_head(&tensor.name)).filter(|_| is_tied);
     let Some(head) = stored else { return (plan, None) };
