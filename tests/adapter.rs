@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ::safetensors::{Dtype, serialize, tensor::TensorView};
 use attnscope::{
     checkpoint::{
         Checkpoint, Description, Wanted,
@@ -78,6 +79,7 @@ fn a_merged_model_computes_what_pefts_does() {
         ("biased", "biased", "gpt2"),
         ("unturned", "unturned", "gpt2"),
         ("turned", "turned", "gpt_neox"),
+        ("renamed", "renamed", "gpt_neox"),
         ("patterns", "patterns", "llama-gqa"),
         ("magnitudes", "magnitudes", "llama-gqa"),
         ("tokens", "tokens", "llama-gqa"),
@@ -129,6 +131,33 @@ fn a_merged_model_computes_what_pefts_does() {
         let last = &logits[logits.len() - model.info.vocabulary..];
         assert_close(&format!("{name}: logits"), last, &expected("logits"));
     }
+}
+
+/// Of a base that stores the matrix of both ends under the name of the unembedding.
+#[test]
+fn the_embedding_of_a_base_may_be_called_its_unembedding() {
+    let base = tempfile::tempdir().unwrap();
+    let from = fixture("llama-tied-mqa");
+    fs::copy(from.join("config.json"), base.path().join("config.json")).unwrap();
+    let mut tensors = Weights::default();
+    safetensors::read_file(&from.join("model.safetensors"), &mut tensors).unwrap();
+    let embedding = tensors.remove("model.embed_tokens.weight").unwrap();
+    tensors.insert(embedding.named("lm_head.weight".into()));
+    let path = base.path().join("model.safetensors");
+    let views = tensors.iter().map(|tensor| {
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), tensor.bytes());
+        (&tensor.name, view.unwrap())
+    });
+    fs::write(path, serialize(views, None).unwrap()).unwrap();
+    let ends = ["model.embed_tokens.weight", "lm_head.weight"];
+    for name in ["tied-embedding", "tied-both", "tied-tokens"] {
+        let read = |base: &str| {
+            let weights = open(&adapter(name), Some(base)).unwrap().weights;
+            ends.map(|end| weights.get(end).map(StoredTensor::to_f32).ok())
+        };
+        assert!(read(base.path().to_str().unwrap()) == read("llama-tied-mqa"), "{name}");
+    }
+    refused(&adapter("tied-head"), base.path().to_str(), &["stores `lm_head.weight` and no embedding"]);
 }
 
 /// Whatever `fan_in_fan_out` says, it is the base that tells how its layers are stored.

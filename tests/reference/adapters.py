@@ -42,7 +42,11 @@ LLAMA = dict(
     tokens=dict(target_modules=["q_proj"], r=2, lora_alpha=3, trainable_token_indices=[5, 60, 95]),
 )
 # Of nn.Linear, one of them square, the other way round.
-NEOX = dict(turned=dict(target_modules=["query_key_value", "dense"], r=2, lora_alpha=3, fan_in_fan_out=True))
+NEOX = dict(
+    turned=dict(target_modules=["query_key_value", "dense"], r=2, lora_alpha=3, fan_in_fan_out=True),
+    # Files of the base call it `embed_out`.
+    renamed=dict(target_modules=["lm_head"], r=2, lora_alpha=3),
+)
 # Of a base whose unembedding is its embedding.
 ENDS = ["embed_tokens", "lm_head"]
 TIED = {
@@ -63,7 +67,7 @@ TIED = {
 
 def opened(base, tokens):
     """The base, with rows for so many tokens more."""
-    model = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager").eval()
     if tokens:
         model.resize_token_embeddings(model.config.vocab_size + tokens, mean_resizing=False)
     return model

@@ -1,5 +1,6 @@
 //! The two ends of a base, where one matrix is both: adapters may change one of them alone.
 
+use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
 use crate::checkpoint::weights::Weights;
@@ -20,25 +21,59 @@ pub struct Tied {
     unembedding: String,
 }
 
-impl Tied {
-    /// Gives the matrix of a tied base both names; `None` where `values` of `config.json` or the weights untie the two.
-    pub fn name(base: &mut Weights, values: &Map<String, Value>) -> Option<Self> {
-        let end = |name: &str| {
-            let module = name.strip_suffix(".weight")?.rsplit('.').next();
-            ENDS.iter()
-                .find(|(embedding, _)| module == Some(embedding))
-                .map(|(_, other)| format!("{other}.weight"))
-        };
-        let (embedding, unembedding) =
-            base.iter().find_map(|tensor| Some((tensor.clone(), end(&tensor.name)?)))?;
-        let said = [Some(values), values.get("text_config").and_then(Value::as_object)];
-        let is_untied = said.into_iter().flatten().any(|values| values.get(KEY) == Some(&Value::Bool(false)));
-        let differs = base.get(&unembedding).is_ok_and(|head| !head.equals(&embedding));
-        if is_untied || differs {
-            return None;
+/// The name that files have for GPT-NeoX's unembedding, which transformers 5 and its adapters call `lm_head`.
+pub fn in_files(name: &str) -> Option<String> {
+    Some(format!("embed_out.{}", name.strip_prefix("lm_head.")?))
+}
+
+/// The names of the two ends where a name is that of an embedding or of a part of it.
+fn of_embedding(name: &str) -> Option<(String, String)> {
+    let mut start = 0;
+    for piece in name.split('.') {
+        if let Some((_, head)) = ENDS.iter().find(|(embedding, _)| *embedding == piece) {
+            return Some((format!("{}.weight", &name[..start + piece.len()]), format!("{head}.weight")));
         }
-        base.insert(embedding.clone().named(unembedding.clone()));
-        Some(Self { embedding: embedding.name, unembedding })
+        start += piece.len() + 1;
+    }
+    None
+}
+
+impl Tied {
+    /// Gives the matrix of a tied base both names; `None` where `values` of `config.json` or the weights untie the two. The
+    /// adapter's tensors, by their `names` in the base, tell what the embedding is called where it has no name of its own.
+    ///
+    /// # Errors
+    /// When the adapter changes an unembedding that is the embedding too, and nothing tells what that is called.
+    pub fn name(base: &mut Weights, values: &Map<String, Value>, names: &[&str]) -> Result<Option<Self>> {
+        let said = [Some(values), values.get("text_config").and_then(Value::as_object)];
+        if said.into_iter().flatten().any(|values| values.get(KEY) == Some(&Value::Bool(false))) {
+            return Ok(None);
+        }
+        let stored = |name: &str| of_embedding(name).filter(|(embedding, _)| embedding == name);
+        let ends = base.iter().find_map(|tensor| stored(&tensor.name));
+        let Some((embedding, unembedding)) =
+            ends.or_else(|| names.iter().find_map(|name| of_embedding(name)))
+        else {
+            let is_changed = |(_, head): &&(&str, &str)| {
+                base.contains(&format!("{head}.weight"))
+                    && names.iter().any(|name| name.split('.').next() == Some(head))
+            };
+            if let Some((_, head)) = ENDS.iter().find(is_changed) {
+                bail!(
+                    "the base stores `{head}.weight` and no embedding, which it may be too: save the base with transformers and \
+                     name what that writes"
+                );
+            }
+            return Ok(None);
+        };
+        let missing = match (base.get(&embedding), base.get(&unembedding)) {
+            (Ok(one), Ok(other)) if !one.equals(other) => return Ok(None),
+            (Ok(one), _) => one.clone().named(unembedding.clone()),
+            (_, Ok(other)) => other.clone().named(embedding.clone()),
+            _ => return Ok(None),
+        };
+        base.insert(missing);
+        Ok(Some(Self { embedding, unembedding }))
     }
 
     /// Takes the second name away where one matrix is still both; else says in `values` that they are two, and gives the

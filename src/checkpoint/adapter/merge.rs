@@ -12,7 +12,10 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{ends::Tied, settings::Settings};
+use super::{
+    ends::{self, Tied},
+    settings::Settings,
+};
 use crate::{
     checkpoint::weights::{StoredTensor, WeightType, Weights},
     text::list,
@@ -49,10 +52,10 @@ pub fn merge(
     base: &mut Weights,
     values: &mut Map<String, Value>,
 ) -> Result<Vec<String>> {
-    let tied = Tied::name(base, values);
+    let tied = Tied::name(base, values, &Vec::from_iter(adapter.iter().map(in_base)))?;
     let (mut changes, mut rows): (BTreeMap<&str, Change>, Vec<(&str, &StoredTensor)>) = Default::default();
     for tensor in adapter.iter() {
-        let name = tensor.name.strip_prefix(PREFIX).unwrap_or(&tensor.name);
+        let name = in_base(tensor);
         let Some((module, what, rest)) = learnt(name) else {
             // What was trained as a whole, with its state before that; a module that is changed besides is changed from
             // there on.
@@ -102,6 +105,11 @@ pub fn merge(
         )
     });
     Ok(remark.into_iter().chain(tied.and_then(|tied| tied.settle(base, values))).collect())
+}
+
+/// The name of an adapter's tensor as the base's begin.
+fn in_base(tensor: &StoredTensor) -> &str {
+    tensor.name.strip_prefix(PREFIX).unwrap_or(&tensor.name)
 }
 
 /// The module, the part of its change and what is behind that in a name such as `h.0.attn.c_attn.lora_A.weight`; older
@@ -209,8 +217,9 @@ fn find<'w>(base: &'w Weights, name: &str) -> Result<&'w StoredTensor> {
             base.iter().filter(|tensor| tensor.name.split_once('.').is_some_and(|(_, rest)| rest == name));
         found.next().filter(|_| found.next().is_none())
     };
+    let renamed = || base.get(&ends::in_files(name)?).ok();
     match base.get(name) {
-        Err(missing) => shorter.or_else(longer).ok_or(missing),
+        Err(missing) => shorter.or_else(longer).or_else(renamed).ok_or(missing),
         found => found,
     }
 }
