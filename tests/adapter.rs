@@ -158,6 +158,7 @@ fn the_embedding_of_a_base_may_be_called_its_unembedding() {
         assert!(read(base.path().to_str().unwrap()) == read("llama-tied-mqa"), "{name}");
     }
     refused(&adapter("tied-head"), base.path().to_str(), &["stores `lm_head.weight` and no embedding"]);
+    refused(&adapter("tokens"), Some("llama-other-head"), &["key `tie_word_embeddings`", "differ: rows of"]);
 }
 
 /// Whatever `fan_in_fan_out` says, it is the base that tells how its layers are stored.

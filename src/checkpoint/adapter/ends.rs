@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
+use super::merge::ROWS;
 use crate::checkpoint::weights::Weights;
 
 /// Modules that embed tokens, and those that unembed where they are tied to them.
@@ -43,10 +44,12 @@ impl Tied {
     /// adapter's tensors, by their `names` in the base, tell what the embedding is called where it has no name of its own.
     ///
     /// # Errors
-    /// When the adapter changes an unembedding that is the embedding too, and nothing tells what that is called.
+    /// When the adapter changes an unembedding that is the embedding too, and nothing tells what that is called; when it has
+    /// rows for tokens, and the two differ although they are said to be tied.
     pub fn name(base: &mut Weights, values: &Map<String, Value>, names: &[&str]) -> Result<Option<Self>> {
-        let said = [Some(values), values.get("text_config").and_then(Value::as_object)];
-        if said.into_iter().flatten().any(|values| values.get(KEY) == Some(&Value::Bool(false))) {
+        let places = [Some(values), values.get("text_config").and_then(Value::as_object)];
+        let says = |tied: bool| places.iter().flatten().any(|values| values.get(KEY) == Some(&tied.into()));
+        if says(false) {
             return Ok(None);
         }
         let stored = |name: &str| of_embedding(name).filter(|(embedding, _)| embedding == name);
@@ -67,7 +70,18 @@ impl Tied {
             return Ok(None);
         };
         let missing = match (base.get(&embedding), base.get(&unembedding)) {
-            (Ok(one), Ok(other)) if !one.equals(other) => return Ok(None),
+            (Ok(one), Ok(other)) if !one.equals(other) => {
+                // peft goes by the key alone and puts them into both.
+                if says(true) && names.iter().any(|name| name.ends_with(ROWS)) {
+                    bail!(
+                        "key `{KEY}` of the base is true, but its `{}` and `{}` differ: rows of trainable_token_indices are not \
+                         merged into both; set the key to false where they are meant for one",
+                        one.name.escape_debug(),
+                        other.name.escape_debug()
+                    );
+                }
+                return Ok(None);
+            }
             (Ok(one), _) => one.clone().named(unembedding.clone()),
             (_, Ok(other)) => other.clone().named(embedding.clone()),
             _ => return Ok(None),

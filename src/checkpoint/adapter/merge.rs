@@ -27,7 +27,7 @@ const PREFIX: &str = "base_model.model.";
 /// `model_type` of the models whose layers of these names are Conv1D and stored `[in, out]`, in transformers and so in peft.
 const TURNED: (&str, [&str; 4]) = ("gpt2", ["c_attn", "q_attn", "c_fc", "c_proj"]);
 /// The part of a module's names that the rows of some tokens have.
-const ROWS: &str = "trainable_tokens_delta";
+pub const ROWS: &str = "trainable_tokens_delta";
 
 /// What an adapter has for a module.
 #[derive(Default)]
