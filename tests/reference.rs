@@ -3,7 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, path::PathBuf, sync::LazyLock};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use attnscope::{
     checkpoint::progress::Nobody,
@@ -13,17 +17,22 @@ use attnscope::{
 };
 use candle_core::{Device, Tensor};
 
-/// Every folder of the fixtures with a reference in it.
+/// Every folder of the fixtures with a reference in it that tells logits.
 static CASES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let folders = std::fs::read_dir(fixture("")).unwrap().map(|entry| entry.unwrap().path());
     let mut names: Vec<String> = folders
-        .filter(|folder| folder.join("reference.safetensors").is_file())
+        .filter(|folder| tells_logits(folder))
         .map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned())
         .collect();
     names.sort();
     assert!(names.len() >= 7, "{names:?}");
     names
 });
+
+fn tells_logits(folder: &Path) -> bool {
+    let tensors = candle_core::safetensors::load(folder.join("reference.safetensors"), &Device::Cpu);
+    tensors.is_ok_and(|tensors| tensors.contains_key("logits"))
+}
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

@@ -22,15 +22,8 @@ pub use self::kind::WeightType;
 use self::scales::Scales;
 
 /// What `torch.compile`, FSDP and activation checkpointing put into the names of tensors, before those of any module that
-/// they wrap.
+/// they wrap. What stands before all names the families find.
 const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
-/// What data parallelism puts before the names of all tensors.
-const PARALLEL: &str = "module.";
-/// What a module of Lightning calls the model in it, before the names of all tensors.
-const LIGHTNING: &str = "model.";
-/// How names begin in the models that are wrapped so; `model.` alone is how those of most models begin.
-const MODELS: [&str; 4] = ["model.", "transformer.", "gpt_neox.", "lm_head."];
-
 /// Where the bytes of tensors are kept.
 pub enum Backing {
     /// A file, read page by page as it is used.
@@ -220,7 +213,7 @@ impl StoredTensor {
 }
 
 /// The tensors of a checkpoint by name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, StoredTensor>,
     /// Names of tensors whose types no weights are read in.
@@ -264,25 +257,20 @@ impl Weights {
 
     /// Takes from the names what wrappers put into them.
     pub fn unwrap_names(&mut self) {
-        self.rename(|name| WRAPPERS.iter().fold(name.to_owned(), |name, wrapper| without(&name, wrapper)));
-        let all = |weights: &Self, prefix| weights.tensors.keys().all(|name| name.starts_with(prefix));
-        while !self.tensors.is_empty() && all(self, PARALLEL) {
-            self.rename(|name| name[PARALLEL.len()..].to_owned());
-        }
-        let inner = |name: &String| {
-            let rest = name.strip_prefix(LIGHTNING).unwrap_or_default();
-            MODELS.iter().any(|model| rest.starts_with(model))
-        };
-        if all(self, LIGHTNING) && self.tensors.keys().any(inner) {
-            self.rename(|name| name[LIGHTNING.len()..].to_owned());
+        for (name, tensor) in take(&mut self.tensors) {
+            self.insert(tensor.named(WRAPPERS.iter().fold(name, |name, wrapper| without(&name, wrapper))));
         }
     }
 
-    fn rename(&mut self, name: impl Fn(&str) -> String) {
-        for (_, mut tensor) in take(&mut self.tensors) {
-            tensor.name = name(&tensor.name);
-            self.insert(tensor);
+    /// The tensors that have a name by `name`, under it.
+    pub fn filtered<'w>(&'w self, name: impl Fn(&'w str) -> Option<&'w str>) -> Self {
+        let mut weights = Self::default();
+        for tensor in self.iter() {
+            if let Some(name) = name(&tensor.name) {
+                weights.insert(tensor.clone().named(name.to_owned()));
+            }
         }
+        weights
     }
 
     /// Takes out the tensor of that name.
@@ -459,18 +447,12 @@ mod tests {
             Vec::from_iter(weights.iter().map(|tensor| tensor.name.clone()))
         };
         for wrapped in [
-            ["module._orig_mod.h.0.w", "module._orig_mod.wte"],
-            ["_orig_mod.module.h.0.w", "_orig_mod.module.wte"],
             ["_fsdp_wrapped_module.h.0._checkpoint_wrapped_module.w", "_fsdp_wrapped_module.wte"],
             ["h._orig_mod.0._fsdp_wrapped_module._orig_mod.w", "wte"],
         ] {
             assert_eq!(unwrapped(&wrapped), ["h.0.w", "wte"]);
         }
-        assert_eq!(unwrapped(&["model.lm_head.w", "model.model.w"]), ["lm_head.w", "model.w"]);
-        for names in
-            [["model.layers.0.w", "model.norm.w"], ["module.w", "other.w"], ["lm_head.w", "model.model.w"]]
-        {
-            assert_eq!(unwrapped(&names), names);
-        }
+        let names = ["model.layers.0.w", "module.w"];
+        assert_eq!(unwrapped(&names), names);
     }
 }

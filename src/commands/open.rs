@@ -16,6 +16,7 @@ use crate::{
         protocol::{Bos, ModelInfo, PromptInput},
     },
     head::Head,
+    model::trace::Trace,
     text,
 };
 
@@ -92,6 +93,15 @@ pub fn ids(model: &Model, input: &PromptInput, bos: Bos, quiet: bool) -> Result<
         super::note(&text::line(&remark));
     }
     Ok(ids)
+}
+
+/// Says where a pass has left the finite numbers, and whether it has.
+pub fn note_break(model: &Model, trace: &Trace, quiet: bool) -> Result<bool> {
+    let broken = model.where_it_breaks(trace)?;
+    if let (false, Some(broken)) = (quiet, &broken) {
+        super::note(&text::line(broken));
+    }
+    Ok(broken.is_some())
 }
 
 /// Checks that the model has the head that `--head` names.

@@ -1,13 +1,13 @@
 //! `rank`: scores every head on repeated random tokens.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use anyhow::Result;
 
 use super::{open, progress::Bar};
 use crate::{
     analysis::{
-        benchmark::Benchmark,
+        benchmark::{Benchmark, Kind},
         rank,
         score::{HeadScores, Score},
     },
@@ -29,7 +29,7 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     model.has_heads()?;
     let benchmark = model.benchmark(args.benchmark.settings(model.info.block))?;
     let scores = score(&model, &benchmark, args.by, "scoring heads", common)?;
-    note_no_numbers(&model, &scores, common);
+    note_no_numbers(&model, &benchmark, &scores, common)?;
     note_windows(&model, benchmark.settings().length, common);
     let mut ranking = Ranking::new(&model.info, settings(&benchmark, args.by), &scores, args.top);
     if model.is_rounded {
@@ -45,18 +45,27 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     })
 }
 
-/// Says from which head on attention is no number, as it is where a training run has broken.
-fn note_no_numbers(model: &Model, scores: &[HeadScores], common: &Common) {
+/// Says from which head on attention is no number, as it is where a training run has broken, and why.
+fn note_no_numbers(
+    model: &Model,
+    benchmark: &Benchmark,
+    scores: &[HeadScores],
+    common: &Common,
+) -> Result<()> {
     let none = |scores: &&HeadScores| scores.get(Score::Sink).is_nan();
     let count = scores.iter().filter(none).count();
     if let (Some(first), false) = (scores.iter().position(|scores| none(&scores)), common.quiet) {
         let first = Head::new(first / model.info.heads, first % model.info.heads);
         super::note(&format!(
-            "attention of {count} of {} heads, from {first} on, is no number: a weight of that layer or before it is NaN or \
-             infinite",
+            "attention of {count} of {} heads, from {first} on, is no number",
             scores.len()
         ));
+        let mut trace = model.decoder.trace();
+        let ids = benchmark.sequence(Kind::Repeat, 0);
+        model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE)?;
+        open::note_break(model, &trace, common.quiet)?;
     }
+    Ok(())
 }
 
 /// Says in how many layers the windows are too short for the benchmark, so that nobody takes their zeros for a fault.

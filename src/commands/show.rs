@@ -38,6 +38,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
     }
     let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE)?;
+    open::note_break(&model, &trace, common.quiet)?;
     let mut tokens = model.tokens(&ids);
     // Without a tokenizer, the ids stand for themselves.
     for token in tokens.iter_mut().filter(|token| token.bytes.is_empty()) {

@@ -46,10 +46,14 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
     model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &control)?;
     bar.borrow_mut().clear();
 
-    let parts: Vec<Part> = [What::Ids, What::Logits]
+    let is_broken = open::note_break(&model, &trace, common.quiet)?;
+    // A model without an unembedding was remarked on when it was opened.
+    let logits = model.decoder.has_unembedding().then_some(What::Logits);
+    let parts: Vec<Part> = [What::Ids]
         .into_iter()
+        .chain(logits)
         .chain(layers.into_iter().map(What::Pattern))
-        .map(|what| Part { what, model: &model, trace: &trace })
+        .map(|what| Part { what, model: &model, trace: &trace, is_told: is_broken || common.quiet })
         .collect();
     output::write(&args.out, |out| write(&parts, out))
         .with_context(|| format!("{} cannot be written", args.out.display()))
@@ -108,6 +112,8 @@ struct Part<'a> {
     what: What,
     model: &'a Model,
     trace: &'a Trace,
+    /// Whether nothing more is to be said of numbers that are not finite.
+    is_told: bool,
 }
 
 impl Part<'_> {
@@ -153,11 +159,16 @@ impl Part<'_> {
                 out.write_all(&bytes)?;
             }
             What::Logits => {
-                let last = self.trace.last.view()?;
+                let (last, mut is_told) = (self.trace.last.view()?, self.is_told);
                 for start in (0..self.trace.len()).step_by(ROWS) {
                     let rows = last.narrow(0, start, ROWS.min(self.trace.len() - start))?;
                     let logits = self.model.decoder.logits(&rows)?.to_device(&Device::Cpu)?;
-                    numbers(&logits.flatten_all()?.to_vec1::<f32>()?)?;
+                    let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+                    if !is_told && logits.iter().any(|logit| !logit.is_finite()) {
+                        super::note(&self.model.where_logits_break(&rows)?);
+                        is_told = true;
+                    }
+                    numbers(&logits)?;
                 }
             }
             What::Pattern(layer) => {

@@ -1,6 +1,6 @@
 //! Opening a model: checkpoint, family, memory, decoder, tokenizer.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,12 +11,15 @@ use crate::{
         Checkpoint, Description, Wanted,
         progress::{Progress, Watcher},
         tokenizer::Tokenizer,
+        weights::Weights,
     },
     model::{
         decoder::Decoder,
-        families, load,
+        families::{self, Reading},
+        load,
         place::{DeviceChoice, DtypeChoice, Need, Placement},
         slot::Plan,
+        stored::Stored,
     },
     text::clean,
 };
@@ -56,6 +59,8 @@ pub struct Model {
     of_config: Vec<String>,
     bos: Option<u32>,
     placement: Placement,
+    /// Its weights as they are stored.
+    pub(super) stored: Stored,
 }
 
 impl fmt::Debug for Model {
@@ -80,8 +85,8 @@ impl Model {
             memory: placement.free_memory(),
         };
         let checkpoint = Checkpoint::open(&wanted, watcher)?;
-        let weights = &checkpoint.weights;
-        let Described { family, plan, bos, remarks } = describe(&checkpoint)?;
+        let Described { family, plan, weights, bos, remarks } = describe(&checkpoint)?;
+        let weights = &*weights;
         let spec = &plan.spec;
         let need = Need::of(spec, weights, &placement, Self::USUAL_PROMPT.min(spec.context));
         need.check(&placement).with_context(|| checkpoint.source.clone())?;
@@ -113,6 +118,7 @@ impl Model {
             block: 0,
         };
         let is_rounded = placement.loses(weights);
+        let stored = Stored { source: plan.source, weights: weights.clone() };
         let mut model = Self {
             info,
             decoder,
@@ -122,10 +128,16 @@ impl Model {
             of_config: remarks,
             bos,
             placement,
+            stored,
         };
         let most = (model.ordinary().len() / 2).min((model.info.context - 1) / 2);
         model.info.block = RankSettings::default().length.min(most);
         Ok(model)
+    }
+
+    /// The largest number that weights are held in.
+    pub(super) fn most(&self) -> f32 {
+        self.placement.most()
     }
 
     /// What is worth a line each: of the configuration, and that there is no tokenizer, or that it may be another model's.
@@ -270,43 +282,45 @@ impl Model {
 }
 
 /// What a checkpoint's description says of the model.
-struct Described {
+struct Described<'c> {
     family: &'static str,
     plan: Plan,
+    /// The weights under the names that the plan has for them.
+    weights: Cow<'c, Weights>,
     /// The BOS token that the description names.
     bos: Option<u32>,
     /// What is to be said of it.
     remarks: Vec<String>,
 }
 
-fn describe(checkpoint: &Checkpoint) -> Result<Described> {
+fn describe(checkpoint: &Checkpoint) -> Result<Described<'_>> {
     let (origin, weights) = (&checkpoint.origin, &checkpoint.weights);
     let missing =
         |key| format!("{origin}: key `{key}` is missing: it says which family the model belongs to");
-    let mut remarks = checkpoint.remarks.clone();
-    let (family, plan, bos) = match &checkpoint.description {
+    let (family, reading, weights, bos) = match &checkpoint.description {
         Description::Hub(values) => {
             let name = families::name_of(values).with_context(|| missing("model_type"))?;
             let family = families::find(name, values, weights, origin)?;
-            let config = family.config(values, weights, origin)?;
-            let (plan, remark) = families::ties::heed((family.hub)(&config, weights)?, weights);
-            remarks.extend(config.remarks());
-            remarks.extend(remark.map(|remark| format!("{origin}: {remark}")));
-            (family, plan, values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok()))
+            let (reading, weights) = family.read(values, weights, origin)?;
+            let bos = values.get("bos_token_id").and_then(|id| u32::try_from(id.as_u64()?).ok());
+            (family, reading, weights, bos)
         }
         Description::Gguf(metadata) => {
             let name = metadata.get("general.architecture").and_then(|name| name.to_string().ok());
             let name = name.with_context(|| missing("general.architecture"))?;
             let (family, architecture) = families::find_gguf(name, metadata, origin)?;
             let plan = families::gguf::plan(family, architecture, metadata, weights, origin)?;
-            (family, plan, metadata.get("tokenizer.ggml.bos_token_id").and_then(|id| id.to_u32().ok()))
+            let bos = metadata.get("tokenizer.ggml.bos_token_id").and_then(|id| id.to_u32().ok());
+            (family, Reading { plan, remarks: Vec::new() }, Cow::Borrowed(weights), bos)
         }
     };
+    let Reading { plan, remarks: of_config } = reading;
+    let remarks = [checkpoint.remarks.clone(), of_config].concat();
     // Before anything of that size is made.
     let (layers, tensors) = (plan.spec.layers, weights.iter().count());
     if layers > tensors {
         bail!("{origin}: {layers} layers are promised, but the checkpoint holds {tensors} tensors");
     }
     let bos = bos.filter(|&id| (id as usize) < plan.spec.vocabulary);
-    Ok(Described { family: family.name, plan, bos, remarks })
+    Ok(Described { family: family.name, plan, weights, bos, remarks })
 }

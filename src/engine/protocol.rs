@@ -105,6 +105,13 @@ pub struct Explanation {
     pub sink: Option<f32>,
     /// What that key is to the query.
     pub role: Role,
+    /// What it does to the next token; `None` where the model has no output head to tell one.
+    pub influence: Option<Influence>,
+}
+
+/// What one head does to the prediction of a token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Influence {
     /// The token whose logit is followed: the attended one for an induction head, else the model's top prediction.
     pub target: Token,
     /// What the head's output writes directly to the target's logit, less its mean over the vocabulary; `None` in models
@@ -315,7 +322,7 @@ pub enum Event {
         epoch: u64,
         /// The query token.
         query: usize,
-        /// The best of them.
+        /// The best of them; empty where the model has no output head.
         top: Arc<[Candidate]>,
         /// The same with no head ablated, where one is.
         unablated: Option<Arc<[Candidate]>>,

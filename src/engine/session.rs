@@ -9,7 +9,8 @@ use crossbeam_channel::Sender;
 use super::{
     open::Model,
     protocol::{
-        Bos, Candidate, Event, Explanation, HeadView, Look, PatternMap, Progress, PromptInput, Role, Token,
+        Bos, Candidate, Event, Explanation, HeadView, Influence, Look, PatternMap, Progress, PromptInput,
+        Role, Token,
     },
 };
 use crate::{
@@ -37,6 +38,8 @@ pub struct Session {
     ablated: BTreeSet<Head>,
     /// Residual stream after the last layer with no head ablated, while some are; `[tokens, width]`.
     intact: Option<Tensor>,
+    /// Whether it was told that numbers of the prompt are not finite.
+    broken: bool,
     /// The query for which `AtQuery` and `Candidates` were told last.
     told: Option<(u64, usize)>,
     /// The map that was made last, and for what.
@@ -55,6 +58,7 @@ impl Session {
             prompt: 0,
             ablated: BTreeSet::new(),
             intact: None,
+            broken: false,
             told: None,
             map: None,
         }
@@ -106,6 +110,9 @@ impl Session {
             )?;
             self.intact = Some(whole.last.view()?);
         }
+        let broken = self.model.where_it_breaks(&self.trace)?;
+        self.broken = broken.is_some();
+        broken.into_iter().for_each(|broken| self.tell(Event::Note(broken)));
         self.tell_tokens(epoch);
         Ok(())
     }
@@ -200,9 +207,15 @@ impl Session {
         if self.told == Some((epoch, query)) {
             return Ok(());
         }
-        let top = self.candidates(&self.trace.last.view()?, query)?;
+        let has_head = self.model.decoder.has_unembedding();
+        let top = if has_head { self.candidates(&self.trace.last.view()?, query)? } else { Vec::new() };
+        if !self.broken && top.iter().any(|candidate| !candidate.logit.is_finite()) {
+            self.broken = true;
+            let last = self.trace.last.view()?.narrow(0, query, 1)?;
+            self.tell(Event::Note(self.model.where_logits_break(&last)?));
+        }
         let unablated = match &self.intact {
-            Some(last) if query < last.dim(0)? => Some(self.candidates(last, query)?.into()),
+            Some(last) if has_head && query < last.dim(0)? => Some(self.candidates(last, query)?.into()),
             _ => None,
         };
         self.tell(Event::Candidates { epoch, query, top: top.into(), unablated });
@@ -233,23 +246,35 @@ impl Session {
     }
 
     fn explain(&self, look: Look, row: &[f32], control: &Control<'_>) -> Result<Explanation> {
-        let (decoder, trace) = (&self.model.decoder, &self.trace);
+        let decoder = &self.model.decoder;
         let strongest = explain::strongest(row);
-        let role = explain::role(&trace.ids, look.query, strongest.0);
-        let probabilities = self.probabilities(&trace.last.view()?, look.query)?;
-        let target = match role {
-            Role::Induction { .. } => trace.ids[strongest.0],
-            _ => explain::strongest(&probabilities).0 as u32,
+        let role = explain::role(&self.trace.ids, look.query, strongest.0);
+        let influence = match decoder.has_unembedding() {
+            true => Some(self.influence(look, role, strongest.0, control)?),
+            false => None,
         };
-        let attribution = explain::attribution(decoder, trace, look.head, look.query, target)?;
-        let last = decoder.last_without(trace, look.head, look.query, control)?;
-        let without = self.probabilities(&last, 0)?;
         Ok(Explanation {
             head: look.head,
             query: look.query,
             strongest,
             sink: self.sink(row),
             role,
+            influence,
+        })
+    }
+
+    /// What a head does to the prediction of the token at `attended` where it is an induction head's, else of the top one.
+    fn influence(&self, look: Look, role: Role, attended: usize, control: &Control<'_>) -> Result<Influence> {
+        let (decoder, trace) = (&self.model.decoder, &self.trace);
+        let probabilities = self.probabilities(&trace.last.view()?, look.query)?;
+        let target = match role {
+            Role::Induction { .. } => trace.ids[attended],
+            _ => explain::strongest(&probabilities).0 as u32,
+        };
+        let attribution = explain::attribution(decoder, trace, look.head, look.query, target)?;
+        let last = decoder.last_without(trace, look.head, look.query, control)?;
+        let without = self.probabilities(&last, 0)?;
+        Ok(Influence {
             target: self.model.token(target),
             attribution,
             probability: probabilities[target as usize],

@@ -1,6 +1,7 @@
 //! The one decoder: embedding, layers of attention and MLP, unembedding, as a [`Spec`] describes them.
 
 mod ends;
+pub mod finite;
 mod heads;
 
 use std::{collections::BTreeSet, sync::Arc};

@@ -62,11 +62,11 @@ pub fn load(
     };
     let head = Slot::Unembedding(Part::Weight);
     let unembedding = match (plan.source)(head) {
-        Some(_) => {
+        Some(_) if spec.logits.missing.is_none() => {
             let bias = Some(Slot::Unembedding(Part::Bias));
             Some(loader.linear(head, bias, [spec.vocabulary, outside])?)
         }
-        None => None,
+        _ => None,
     };
     let project = |slot, shape| match outside == width {
         true => Ok(None),

@@ -17,4 +17,5 @@ pub mod place;
 pub mod rotary;
 pub mod slot;
 pub mod spec;
+pub mod stored;
 pub mod trace;

@@ -141,6 +141,15 @@ impl Placement {
         Some(kind).filter(|&kind| kind != stored)
     }
 
+    /// The largest number of the type that weights are rounded to.
+    pub fn most(&self) -> f32 {
+        match self.dtype {
+            DtypeChoice::F16 => f32::from(half::f16::MAX),
+            DtypeChoice::Bf16 => f32::from(half::bf16::MAX),
+            DtypeChoice::Auto | DtypeChoice::F32 => f32::MAX,
+        }
+    }
+
     /// Whether rounding changes numbers: some weights are held in another half type than they are stored in, or an
     /// accelerator computes in one.
     pub fn loses(&self, weights: &Weights) -> bool {

@@ -72,7 +72,7 @@ impl Spec {
             parallel: false,
             residual_scale: 1.0,
             mlp: Vec::new(),
-            logits: Logits { scale: 1.0, cap: None },
+            logits: Logits { scale: 1.0, cap: None, missing: None },
         }
     }
 
@@ -293,12 +293,14 @@ pub struct Experts {
 }
 
 /// From the residual stream to logits.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
     /// Factor on the logits.
     pub scale: f32,
     /// Logits are bent to stay below: `cap * tanh(logit / cap)`.
     pub cap: Option<f32>,
+    /// The unembedding that the model should have and its files do not hold, by name: there are no logits without it.
+    pub missing: Option<String>,
 }
 
 /// Nonlinearities.

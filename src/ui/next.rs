@@ -4,7 +4,7 @@ use ratatui::{layout::Rect, style::Modifier};
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    canvas::{Canvas, bar, scrolled, shorten},
+    canvas::{Canvas, bar, scrolled, shorten, wrap},
     theme::Part,
 };
 use crate::app::{App, label::quoted};
@@ -21,6 +21,14 @@ pub fn draw(app: &App, canvas: &mut Canvas, rect: Rect, focused: bool) {
     let title = format!("Next token after {}{}", shorten(&token, 16), if fresh { "" } else { " …" });
     let inner = canvas.panel(rect, &title, focused);
     let (width, height) = (usize::from(inner.width), usize::from(inner.height));
+    if shown.top.is_empty() {
+        for (row, line) in
+            wrap("The model has no output head: nothing tells next tokens.", width).iter().enumerate()
+        {
+            canvas.text(inner, 0, row, line, Part::Dim);
+        }
+        return;
+    }
     let name_width = (width / 3).clamp(8, 18);
     let before_width = if shown.unablated.is_some() { 10 } else { 0 };
     let chosen = app.explore.candidate.min(shown.top.len().saturating_sub(1));

@@ -71,15 +71,18 @@ fn where_it_looks(explanation: &Explanation, run: &Run) -> String {
 
 /// What the head writes to the target's logit, and what the prediction is without it.
 fn what_it_writes(explanation: &Explanation) -> String {
-    let target = quoted(&explanation.target);
-    let writes = match explanation.attribution {
+    let Some(influence) = &explanation.influence else {
+        return "the model has no output head: nothing is told of next tokens".to_owned();
+    };
+    let target = quoted(&influence.target);
+    let writes = match influence.attribution {
         Some(logit) => format!("writes {logit:+.1} to the logit of {target}; "),
         None => String::new(),
     };
     format!(
         "{writes}without it P({target}) {} -> {}",
-        probability(explanation.probability),
-        probability(explanation.without)
+        probability(influence.probability),
+        probability(influence.without)
     )
 }
 
@@ -91,7 +94,14 @@ fn probability(value: f32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::protocol::Token, head::Head};
+    use crate::{
+        engine::protocol::{Influence, Token},
+        head::Head,
+    };
+
+    fn influence(target: &Token) -> Influence {
+        Influence { target: target.clone(), attribution: Some(3.08), probability: 0.61, without: 0.000_71 }
+    }
 
     fn explanation(role: Role, key: usize) -> (Explanation, Run) {
         let tokens: Vec<Token> = ["<bos>", "Doctor", " Gig", " went", "Doctor"]
@@ -105,10 +115,7 @@ mod tests {
             strongest: (key, 0.884),
             sink: None,
             role,
-            target: tokens[2].clone(),
-            attribution: Some(3.08),
-            probability: 0.61,
-            without: 0.000_71,
+            influence: Some(influence(&tokens[2])),
         };
         (explanation, Run { epoch: 1, tokens: tokens.into(), prompt: 5, labels: Vec::new() })
     }
@@ -129,7 +136,8 @@ mod tests {
         assert_eq!(looks(Role::Itself, 4), "0.88 on \"Doctor\" (4), the token itself");
         assert_eq!(looks(Role::Other, 2), "0.88 on \" Gig\" (2), more than on any other token");
         let (with_sink, run) = explanation(Role::Previous, 3);
-        let with_sink = Explanation { sink: Some(0.073), attribution: None, ..with_sink };
+        let silent = Influence { attribution: None, ..influence(&run.tokens[2]) };
+        let with_sink = Explanation { sink: Some(0.073), influence: Some(silent), ..with_sink };
         assert_eq!(
             where_it_looks(&with_sink, &run),
             "0.88 on \" went\" (3), the token just before \"Doctor\"; 0.07 on its sink"
@@ -139,5 +147,7 @@ mod tests {
             what_it_writes(&explanation(Role::Other, 2).0),
             "writes +3.1 to the logit of \" Gig\"; without it P(\" Gig\") 0.61 -> 7.1e-4"
         );
+        let headless = Explanation { influence: None, ..with_sink };
+        assert!(what_it_writes(&headless).contains("no output head"));
     }
 }

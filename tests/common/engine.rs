@@ -8,8 +8,8 @@ use attnscope::{
         score::{HeadScores, Score},
     },
     engine::protocol::{
-        Bos, Candidate, Change, Comparison, Event, Explanation, HeadView, Look, ModelInfo, Pair, PatternMap,
-        Pool, PromptInput, Request, Role, RunPoint, RunView, SnapshotView, Token,
+        Bos, Candidate, Change, Comparison, Event, Explanation, HeadView, Influence, Look, ModelInfo, Pair,
+        PatternMap, Pool, PromptInput, Request, Role, RunPoint, RunView, SnapshotView, Token,
     },
     head::Head,
 };
@@ -211,10 +211,12 @@ impl Engine {
             strongest,
             sink: self.sink,
             role,
-            target: self.token(id),
-            attribution: Some(3.1),
-            probability,
-            without: probability / 9.0,
+            influence: Some(Influence {
+                target: self.token(id),
+                attribution: Some(3.1),
+                probability,
+                without: probability / 9.0,
+            }),
         }
     }
 

@@ -167,14 +167,14 @@ def open_transformers(reader):
 
 @torch.no_grad()
 def reference(folder, length, seed, opened):
-    """Runs the saved model in float32: `ids` [T], `logits` [T, vocab], `pattern.L` [heads, T, T]."""
+    """Runs the saved model in float32: `ids` [T], `logits` [T, vocab] where it tells them, `pattern.L` [heads, T, T]."""
     vocabulary, forward = opened(folder)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(3, vocabulary, (1, length), generator=generator)
     # A repeat, so that heads that look for one have something to find.
     ids[0, length // 2 : length // 2 + 4] = ids[0, 1:5]
     logits, patterns = forward(ids)
-    tensors = {"ids": ids[0], "logits": logits[0]}
+    tensors = {"ids": ids[0]} | ({} if logits is None else {"logits": logits[0]})
     tensors |= {f"pattern.{layer}": pattern[0] for layer, pattern in enumerate(patterns)}
     assert all(pattern.dtype == torch.float32 for pattern in patterns)
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -1,6 +1,6 @@
 //! The two ends of the residual stream: from token ids into it, and from it to logits; and what heads write to it.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Tensor;
 
 use super::{Decoder, places, scaled};
@@ -45,14 +45,22 @@ impl Decoder {
         }
     }
 
+    /// Whether there are logits.
+    pub fn has_unembedding(&self) -> bool {
+        self.spec.logits.missing.is_none()
+    }
+
     /// Logits, `[rows, vocabulary]`, of the residual stream after the last layer, `[rows, width]`.
+    ///
+    /// # Errors
+    /// Also where the model has no unembedding: [`Self::has_unembedding`].
     pub fn logits(&self, last: &Tensor) -> Result<Tensor> {
         self.unembed(&self.norm.apply(last)?)
     }
 
     /// Logits, `[rows, vocabulary]`, of the residual stream after the last normalisation, `[rows, width]`.
     pub fn unembed(&self, normed: &Tensor) -> Result<Tensor> {
-        let logits = self.unembedding().forward(&self.outward(normed)?)?;
+        let logits = self.unembedding()?.forward(&self.outward(normed)?)?;
         let logits = scaled(logits, self.spec.logits.scale)?;
         Ok(match self.spec.logits.cap {
             Some(cap) => (scaled(logits, 1.0 / cap)?.tanh()? * f64::from(cap))?,
@@ -86,18 +94,26 @@ impl Decoder {
     /// Logits that `part` of the residual stream makes by itself, `[1, vocabulary]`, where the whole is `last`
     /// `[1, width]`: the last normalisation is taken with the whole's mean square (or variance), and logits are not bent.
     pub fn direct_logits(&self, part: &Tensor, last: &Tensor) -> Result<Tensor> {
-        let logits = self.unembedding().product(&self.outward(&self.norm.of_part(part, last)?)?)?;
+        let logits = self.unembedding()?.product(&self.outward(&self.norm.of_part(part, last)?)?)?;
         scaled(logits, self.spec.logits.scale)
     }
 
     /// The stored matrix at the end of [`Self::unembed`].
-    fn unembedding(&self) -> &Linear {
-        self.unembedding.as_ref().unwrap_or(&self.embedding)
+    ///
+    /// # Errors
+    /// When the model has none.
+    fn unembedding(&self) -> Result<&Linear> {
+        match &self.spec.logits.missing {
+            Some(head) => bail!(
+                "the model has no output head (no `{head}`), so it tells no next tokens; patterns and scores of heads can be seen"
+            ),
+            None => Ok(self.unembedding.as_ref().unwrap_or(&self.embedding)),
+        }
     }
 
     /// The directions in the normalised residual stream that make the logits of `ids`, `[ids, width]`.
     pub fn unembedding_rows(&self, ids: &[u32]) -> Result<Tensor> {
-        let rows = self.unembedding().rows(ids, &self.device)?;
+        let rows = self.unembedding()?.rows(ids, &self.device)?;
         let rows = match &self.projection_out {
             Some(projection) => {
                 let outputs: Vec<u32> = (0..projection.outputs() as u32).collect();

@@ -19,6 +19,7 @@ mod gpt_neox;
 mod gpt_oss;
 mod gptj;
 mod granite;
+mod heads;
 mod llama;
 mod mistral;
 mod mixtral;
@@ -34,15 +35,16 @@ pub mod rotary;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
-pub mod ties;
+mod ties;
 mod transformer_lens;
+mod wrapping;
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::LazyLock};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, sync::LazyLock};
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use serde_json::{Map, Value};
 
-use self::{gguf::Architecture, reads::Reads};
+use self::{gguf::Architecture, reads::Reads, wrapping::Unwrapped};
 use super::{
     config::Config,
     slot::{LayerSlot, MlpSlot, Part, Plan, Slot},
@@ -184,10 +186,47 @@ impl Family {
         }
     }
 
+    /// Reads the model of this family that `values` of the file `origin` describe, whatever its tensors' names begin with.
+    ///
+    /// # Errors
+    /// When the configuration is none of this family, or not handled, or the weights are of several models.
+    pub fn read<'w>(
+        &self,
+        values: &Map<String, Value>,
+        weights: &'w Weights,
+        origin: &str,
+    ) -> Result<(Reading, Cow<'w, Weights>)> {
+        let read = |weights: &Weights| {
+            let config = self.config(values, weights, origin)?;
+            let plan = (self.hub)(&config, weights)?;
+            Ok(Reading { plan, remarks: config.remarks() })
+        };
+        // Heads are beside what is wrapped, or in it.
+        let (weights, mut others) = heads::set_apart(Cow::Borrowed(weights));
+        let Unwrapped { mut reading, weights, remark } =
+            wrapping::unwrap(weights, &read).with_context(|| origin.to_owned())?;
+        let (weights, inside) = heads::set_apart(weights);
+        others.extend(inside);
+        let (plan, of_ties) = ties::heed(reading.plan, &weights);
+        let (plan, of_heads) = heads::heed(plan, &weights, &others, values);
+        let remarks = [remark, of_ties, of_heads].into_iter().flatten();
+        let remarks = remarks.map(|remark| format!("{origin}: {remark}"));
+        reading.remarks.extend(remarks);
+        Ok((Reading { plan, ..reading }, weights))
+    }
+
     /// The configuration `values` of a model of this family with these weights.
     pub fn config(&self, values: &Map<String, Value>, weights: &Weights, origin: &str) -> Result<Config> {
         Ok(Config::new(values.clone(), origin).of(self.reads())?.within(weights.parameters()))
     }
+}
+
+/// A model as its family reads it.
+pub struct Reading {
+    /// What it is, and where its weights are.
+    pub plan: Plan,
+    /// What is worth a line each.
+    pub remarks: Vec<String>,
 }
 
 /// The family that `model_type` of `origin` names.
@@ -206,9 +245,8 @@ pub fn find(
     }
     let likeness = |family: &&Family| {
         let fit = family
-            .config(values, weights, origin)
-            .and_then(|config| (family.hub)(&config, weights))
-            .map_or(0.0, |plan| fit(&plan, weights));
+            .read(values, weights, origin)
+            .map_or(0.0, |(reading, weights)| fit(&reading.plan, &weights));
         [fit, reads::known_share(family.name, values), strsim::jaro_winkler(family.name, name)]
     };
     let most_like = FAMILIES
