@@ -161,6 +161,12 @@ pub struct RankArgs {
     /// List only the best N heads
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
+    /// Draw sequences until the listed heads (the first 10 without --top) are known to plus or minus WIDTH (95%)
+    #[arg(long, value_name = "WIDTH", value_parser = width)]
+    pub until: Option<f64>,
+    /// Show the standard error of every score in the table and in CSV; JSON always has them
+    #[arg(long)]
+    pub errors: bool,
     /// How to print the list
     #[arg(long, default_value = "table")]
     pub format: RankFormat,
@@ -427,6 +433,11 @@ fn token_id(text: &str) -> Result<u32, String> {
 fn scores() -> impl TypedValueParser<Value = Score> {
     let values = Score::ALL.map(|score| PossibleValue::new(score.name()).help(score.definition()));
     PossibleValuesParser::new(values).try_map(|name| Score::from_name(&name).ok_or("no such score"))
+}
+
+fn width(text: &str) -> Result<f64, String> {
+    let width = text.parse().ok().filter(|width| 0.0 < *width && *width < 1.0);
+    width.ok_or_else(|| "scores lie between 0 and 1: give a width between, such as 0.02".to_owned())
 }
 
 fn bos() -> impl TypedValueParser<Value = Bos> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write,
     path::Path,
@@ -314,6 +315,63 @@ fn a_ranking_with_rounded_weights_says_how_far_scores_moved() {
     let moved = report["rounding"]["largest"].as_f64().unwrap();
     assert!(moved > 0.0 && moved < 0.05, "{moved}");
     assert!(plain.get("rounding").is_none());
+}
+
+#[test]
+fn scores_come_with_their_errors() {
+    let rank =
+        |more: &[&str]| stdout(&[&["rank", "attn-2l", "-q", "--length", "20", "--seed", "3"], more].concat());
+    let json = |more: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&rank(&[&["--format", "json"], more].concat())).unwrap()
+    };
+    let report = json(&["--batch", "5"]);
+    let heads = report["heads"].as_array().unwrap();
+    for (place, head) in heads.iter().enumerate() {
+        let [low, high] = ["rank_low", "rank_high"].map(|name| head[name].as_u64().unwrap() as usize);
+        assert!(1 <= low && low <= place + 1 && place < high && high <= heads.len(), "{head}");
+        assert!(head["errors"]["induction"].as_f64().unwrap() > 0.0, "{head}");
+        // Two sequences of the kinds that stand beside.
+        assert!(head["errors"]["chance"].is_f64() && head["errors"]["prefix"].is_f64(), "{head}");
+    }
+    let one = &json(&["--batch", "1"])["heads"][0];
+    assert!(one["errors"]["induction"].is_null() && one["rank_low"].is_null(), "{one}");
+
+    let csv = rank(&["--format", "csv"]);
+    assert!(csv.starts_with("rank,layer,head,induction,chance,") && !csv.contains("error"), "{csv}");
+    let csv = rank(&["--format", "csv", "--errors"]);
+    let columns: BTreeSet<usize> = csv.lines().map(|line| line.split(',').count()).collect();
+    assert!(csv.lines().next().unwrap().ends_with(",tl_error,rank_low,rank_high"), "{csv}");
+    assert_eq!(columns.len(), 1, "{csv}");
+    let lines = |more: &[&str]| rank(more).lines().filter(|line| line.contains('±')).count();
+    assert_eq!((lines(&["--top", "3"]), lines(&["--top", "3", "--errors"])), (0, 3));
+}
+
+#[test]
+fn sequences_are_drawn_until_the_leaders_are_known() {
+    let rank = |more: &[&str]| -> serde_json::Value {
+        let common = ["rank", "attn-2l", "-q", "--length", "20", "--top", "3", "--format", "json"];
+        serde_json::from_str(&stdout(&[&common, more].concat())).unwrap()
+    };
+    let report = rank(&["--batch", "1", "--until", "0.01"]);
+    let batch = report["settings"]["batch"].as_u64().unwrap();
+    assert!(batch >= 4 && batch.is_power_of_two(), "{batch}");
+    assert_eq!(report["settings"]["draws"]["repeat"], batch);
+    for head in report["heads"].as_array().unwrap() {
+        assert!(head["errors"]["induction"].as_f64().unwrap() * 1.96 < 0.01, "{head}");
+    }
+    // A rerun with that many gives the same numbers.
+    let again = rank(&["--batch", &batch.to_string()]);
+    for (one, other) in report["heads"].as_array().unwrap().iter().zip(again["heads"].as_array().unwrap()) {
+        assert_eq!((&one["layer"], &one["head"]), (&other["layer"], &other["head"]));
+        for name in ["induction", "duplicate", "prefix", "tl"] {
+            let [one, other] = [one, other].map(|head| head[name].as_f64().unwrap());
+            assert!((one - other).abs() < 1e-6, "{name}: {one} and {other}");
+        }
+    }
+    for width in ["0", "-0.1", "nan", "1", "inf", "a"] {
+        let line = complaint(&["rank", &format!("--until={width}")]);
+        assert!(line.contains("--until") && line.contains("such as 0.02"), "{line}");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use attnscope::{
     analysis::{
         benchmark::{Benchmark, Blocks, Bos, Kind, RankSettings},
@@ -9,10 +11,12 @@ use attnscope::{
         score::{HeadScores, Score},
     },
     checkpoint::weights::{StoredTensor, WeightType, Weights},
+    head::Head,
     model::{
         decoder::{Control, Decoder},
         families, load,
         place::{DtypeChoice, Placement},
+        trace::Trace,
     },
 };
 use candle_core::Device;
@@ -31,7 +35,7 @@ fn scores(decoder: &Decoder, settings: RankSettings) -> Vec<HeadScores> {
     let mut tally = rank::Tally::new(decoder.spec.layers * decoder.spec.heads);
     for kind in Kind::ALL {
         let draws: Vec<(Kind, usize)> = (0..benchmark.draws(kind)).map(|draw| (kind, draw)).collect();
-        tally.merge(&rank::measure(decoder, &benchmark, &draws, &Control::FREE).unwrap());
+        tally.merge(rank::measure(decoder, &benchmark, &draws, &Control::FREE).unwrap());
     }
     tally.scores()
 }
@@ -174,6 +178,77 @@ fn a_random_model_scores_its_chance_level() {
         assert!((head.get(Score::Prefix) - 0.0307).abs() < 0.004, "{head:?}");
         assert!(head.get(Score::Entropy) > 0.98, "{head:?}");
     }
+}
+
+#[test]
+fn draws_are_measured_one_by_one() {
+    let decoder = random();
+    let settings = RankSettings { length: 10, batch: 11, bos: Bos::On, seed: 5 };
+    let benchmark = Benchmark::new((1..VOCABULARY as u32).collect(), Some(0), CONTEXT, settings).unwrap();
+    // More than a pass takes at once.
+    let tally = rank::scores(&decoder, &benchmark, Score::Duplicate, &Control::FREE).unwrap();
+    let (scores, errors) = (tally.scores(), tally.errors());
+    let count = |kind| tally.count(kind);
+    assert_eq!([Kind::Repeat, Kind::Control, Kind::Prefix, Kind::Stripe].map(count), [11, 3, 3, 3]);
+    // From the whole pattern of each sequence by itself.
+    let traces: Vec<_> = (0..11)
+        .map(|draw| {
+            let mut trace = decoder.trace();
+            let ids = benchmark.sequence(Kind::Repeat, draw);
+            decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE).unwrap();
+            trace
+        })
+        .collect();
+    for flat in 0..8 {
+        let of_draw = |trace: &Trace| {
+            let pattern = trace.matrix(Head::new(flat / 4, flat % 4)).unwrap();
+            (11..21).map(|query| f64::from(pattern[query * 21 + query - 10])).sum::<f64>() / 10.0
+        };
+        let expected: Vec<f64> = traces.iter().map(of_draw).collect();
+        let found = tally.means(Kind::Repeat, Score::Duplicate, flat);
+        assert_eq!(found.len(), 11);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
+        }
+        let mean = expected.iter().sum::<f64>() / 11.0;
+        let variance = expected.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / 10.0;
+        let error = (variance / 11.0).sqrt();
+        assert!((f64::from(scores[flat].get(Score::Duplicate)) - mean).abs() < 1e-6);
+        assert!((f64::from(errors[flat].get(Score::Duplicate)) - error).abs() < 1e-3 * error);
+    }
+}
+
+#[test]
+fn sequences_are_drawn_until_the_leaders_are_known() {
+    let decoder = random();
+    let settings = |batch| RankSettings { length: 10, batch, bos: Bos::On, seed: 5 };
+    let benchmark =
+        |batch| Benchmark::new((1..VOCABULARY as u32).collect(), Some(0), CONTEXT, settings(batch)).unwrap();
+    let by = Score::Duplicate;
+    let scores = |batch| rank::scores(&decoder, &benchmark(batch), by, &Control::FREE).unwrap();
+    let settled = |batch, width, leaders| {
+        let mut benchmark = benchmark(batch);
+        let goal = rank::Goal { width, leaders };
+        let tally = rank::settled(&decoder, &mut benchmark, by, goal, &Control::FREE).unwrap();
+        (benchmark.settings().batch, tally)
+    };
+    // What 16 sequences reach and 4 and 8 do not.
+    let widths = [4, 8, 16].map(|batch| scores(batch).widest(by, 8));
+    assert!(widths[2] < widths[1] && widths[2] < widths[0], "{widths:?}");
+    let (batch, tally) = settled(1, widths[2], 8);
+    assert_eq!(batch, 16);
+    // The same as when so many were asked for.
+    let again = scores(16);
+    assert_eq!(tally.scores().len(), 8);
+    for (one, other) in
+        tally.scores().iter().chain(&tally.errors()).zip(again.scores().iter().chain(&again.errors()))
+    {
+        for score in Score::ALL {
+            assert!((one.get(score) - other.get(score)).abs() < 1e-6, "{score:?}: {one:?} and {other:?}");
+        }
+    }
+    assert_eq!(settled(6, 0.9, 8).0, 6);
+    assert_eq!(settled(1, 1e-9, 0).0, 4, "no heads are asked about");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn scores(model: &Model, length: usize) -> Vec<HeadScores> {
     let benchmark = model.benchmark(RankSettings { length, batch: 8, ..RankSettings::default() }).unwrap();
     let draws: Vec<_> = (0..8).map(|draw| (Sequence::Repeat, draw)).collect();
     let mut tally = Tally::new(model.info.layers * model.info.heads);
-    tally.merge(&rank::measure(&model.decoder, &benchmark, &draws, &Control::FREE).unwrap());
+    tally.merge(rank::measure(&model.decoder, &benchmark, &draws, &Control::FREE).unwrap());
     tally.scores()
 }
 

@@ -36,6 +36,8 @@ struct Reference {
     previous: Vec<f32>,
     duplicate: Vec<f32>,
     sink: Vec<f32>,
+    /// The standard errors of these over the sequences, by the name of the score.
+    errors: BTreeMap<String, Vec<f32>>,
 }
 
 fn reference() -> Reference {
@@ -76,14 +78,18 @@ fn a_prompt_agrees_with_the_reference() {
 }
 
 fn ranking(model: &Model) -> Vec<HeadScores> {
+    tally(model).scores()
+}
+
+fn tally(model: &Model) -> Tally {
     let benchmark = model.benchmark(RankSettings::default()).unwrap();
     let draws: Vec<(Kind, usize)> = Kind::ALL
         .into_iter()
         .flat_map(|kind| (0..benchmark.draws(kind)).map(move |draw| (kind, draw)))
         .collect();
     let mut tally = Tally::new(model.info.layers * model.info.heads);
-    tally.merge(&rank::measure(&model.decoder, &benchmark, &draws, &Control::FREE).unwrap());
-    tally.scores()
+    tally.merge(rank::measure(&model.decoder, &benchmark, &draws, &Control::FREE).unwrap());
+    tally
 }
 
 #[test]
@@ -92,7 +98,8 @@ fn a_ranking_agrees_with_the_reference() {
     let benchmark = model.benchmark(RankSettings::default()).unwrap();
     let sequences: Vec<Vec<u32>> = (0..4).map(|draw| benchmark.sequence(Kind::Repeat, draw)).collect();
     assert_eq!(sequences, reference.sequences, "the draw of benchmark sequences has changed");
-    let scores = ranking(&model);
+    let tally = tally(&model);
+    let (scores, errors) = (tally.scores(), tally.errors());
     let expected = [
         (Score::Induction, &reference.induction),
         (Score::Previous, &reference.previous),
@@ -109,7 +116,25 @@ fn a_ranking_agrees_with_the_reference() {
                 score.name()
             );
         }
+        for (index, (errors, expected)) in errors.iter().zip(&reference.errors[score.name()]).enumerate() {
+            let error = errors.get(score);
+            assert!(
+                (error - expected).abs() < 1e-5,
+                "error of {}, head {index}: {error} for {expected}",
+                score.name()
+            );
+        }
     }
+}
+
+#[test]
+fn leaders_that_change_places_with_the_seed_are_not_told_apart() {
+    let model = open();
+    let doubts = tally(&model).doubts(&Score::ALL);
+    let ranks = |head: Head, score| doubts[head.layer * 9 + head.head].ranks(score).unwrap().to_string();
+    assert_eq!([Head::new(8, 0), Head::new(14, 3)].map(|head| ranks(head, Score::Duplicate)), ["1-2", "1-2"]);
+    assert_eq!([Head::new(18, 6), Head::new(17, 3)].map(|head| ranks(head, Score::Induction)), ["1", "2"]);
+    assert!(doubts[0].ranks(Score::Tl).is_none(), "of one sequence nothing is known");
 }
 
 #[test]

@@ -130,6 +130,11 @@ impl Benchmark {
         self.settings
     }
 
+    /// Draws so many sequences: what each of them is stays the same.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.settings.batch = batch;
+    }
+
     /// Whether sequences begin with a BOS.
     pub fn has_bos(&self) -> bool {
         self.bos.is_some()

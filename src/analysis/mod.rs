@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod benchmark;
 pub mod circuits;
+pub mod doubt;
 pub mod explain;
 pub mod loss;
 pub mod map;

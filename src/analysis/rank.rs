@@ -10,7 +10,11 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use self::sums::Sums;
+pub use self::tally::Tally;
+use self::{
+    sums::Sums,
+    tally::{Draw, measured_on},
+};
 use super::{
     benchmark::{Benchmark, Blocks, Kind},
     score::{HeadScores, Score},
@@ -21,6 +25,7 @@ use crate::model::{
 };
 
 mod sums;
+mod tally;
 
 /// A mean that is still being taken; empty, it is not a number.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,8 +45,12 @@ impl Mean {
         self.count += other.count;
     }
 
+    fn exact(self) -> f64 {
+        self.sum / f64::from(self.count)
+    }
+
     pub fn value(self) -> f32 {
-        (self.sum / f64::from(self.count)) as f32
+        self.exact() as f32
     }
 }
 
@@ -96,79 +105,6 @@ pub fn entropy(row: &[f32], query: usize) -> Option<f32> {
     Some(entropy / ((query + 1) as f32).ln())
 }
 
-/// Scores of every head, while they are being measured.
-#[derive(Clone)]
-pub struct Tally {
-    heads: Vec<HeadTally>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct HeadTally {
-    scores: [Mean; Score::ALL.len()],
-    chance: Mean,
-}
-
-impl HeadTally {
-    /// Takes in a row of a sequence of that kind.
-    fn add(&mut self, kind: Kind, row: &[f32], query: usize, blocks: Blocks) {
-        for &score in measured_on(kind) {
-            share(score, row, query, blocks).into_iter().for_each(|value| self.mean(kind, score).add(value));
-        }
-    }
-
-    /// The mean that a score of a sequence of that kind goes into.
-    fn mean(&mut self, kind: Kind, score: Score) -> &mut Mean {
-        if kind == Kind::Control { &mut self.chance } else { &mut self.scores[score as usize] }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (mean, other) in self.scores.iter_mut().zip(other.scores) {
-            mean.merge(other);
-        }
-        self.chance.merge(other.chance);
-    }
-}
-
-/// The scores that are measured on sequences of a kind; on controls that of induction is the chance level.
-fn measured_on(kind: Kind) -> &'static [Score] {
-    use Score::{Duplicate, Entropy, Induction, Itself, Prefix, Previous, Sink, Tl};
-    match kind {
-        Kind::Repeat => &[Induction, Previous, Duplicate, Sink, Itself, Entropy],
-        Kind::Control => &[Induction],
-        Kind::Prefix => &[Prefix],
-        Kind::Stripe => &[Tl],
-    }
-}
-
-impl Tally {
-    /// Nothing measured yet, for `heads` heads in all layers.
-    pub fn new(heads: usize) -> Self {
-        Self { heads: vec![HeadTally::default(); heads] }
-    }
-
-    /// Takes in what another tally measured.
-    pub fn merge(&mut self, other: &Self) {
-        for (head, other) in self.heads.iter_mut().zip(&other.heads) {
-            head.merge(other);
-        }
-    }
-
-    /// The means so far, `[layer * heads + head]`; not a number where nothing was measured.
-    pub fn scores(&self) -> Vec<HeadScores> {
-        self.heads
-            .iter()
-            .map(|head| {
-                let mut scores = HeadScores::default();
-                scores.chance = head.chance.value();
-                for score in Score::ALL {
-                    scores.set(score, head.scores[score as usize].value());
-                }
-                scores
-            })
-            .collect()
-    }
-}
-
 /// Measures sequences, each a kind and the number of a draw, in one pass.
 pub fn measure(
     decoder: &Decoder,
@@ -183,19 +119,11 @@ pub fn measure(
     // A pass takes sequences of one length. What stands after the end of a shorter one is not seen from before it.
     let longest = lengths.iter().copied().max().unwrap_or(0);
     sequences.iter_mut().for_each(|sequence| sequence.resize(longest, sequence[0]));
-    let scoring = Scoring {
-        heads: spec.heads,
-        sequences: draws
-            .iter()
-            .zip(&lengths)
-            .map(|(&(kind, _), &length)| Measured { kind, blocks: benchmark.blocks(kind), length })
-            .collect(),
-        tally: (0..spec.layers * spec.heads).map(|_| Mutex::default()).collect(),
-        sums: Mutex::default(),
-    };
+    let measured = |(&(kind, _), &length)| Measured { kind, blocks: benchmark.blocks(kind), length };
+    let measured = draws.iter().zip(&lengths).map(measured).collect();
+    let scoring = Scoring::new(spec.layers * spec.heads, spec.heads, measured);
     decoder.stream(&sequences, &scoring, control)?;
-    let whole = |head: Mutex<HeadTally>| head.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(Tally { heads: scoring.tally.into_iter().map(whole).collect() })
+    Ok(scoring.tally())
 }
 
 /// A sequence of a pass that is measured.
@@ -207,19 +135,42 @@ struct Measured {
     length: usize,
 }
 
+/// The means of one head's scores over the rows of one sequence.
+type Means = [Mean; Score::ALL.len()];
+
 /// Takes the scores of every pattern of a pass.
 struct Scoring {
     heads: usize,
     sequences: Vec<Measured>,
-    /// `[layer * heads + head]`.
-    tally: Vec<Mutex<HeadTally>>,
+    /// `[(layer * heads + head) * sequences + sequence]`.
+    means: Vec<Mutex<Means>>,
     /// What an accelerator sums, and for which tile: its first query, its rows, its keys.
     sums: Mutex<Option<([usize; 3], Arc<Sums>)>>,
 }
 
 impl Scoring {
-    fn head(&self, layer: usize, head: usize) -> MutexGuard<'_, HeadTally> {
-        self.tally[layer * self.heads + head].lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing measured yet, for `all` heads in layers of `heads`.
+    fn new(all: usize, heads: usize, sequences: Vec<Measured>) -> Self {
+        let means = (0..all * sequences.len()).map(|_| Mutex::default()).collect();
+        Self { heads, sequences, means, sums: Mutex::default() }
+    }
+
+    fn means(&self, Place { layer, head, sequence }: Place) -> MutexGuard<'_, Means> {
+        let at = (layer * self.heads + head) * self.sequences.len() + sequence;
+        self.means[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was measured, sequence by sequence.
+    fn tally(self) -> Tally {
+        let whole = |means: Mutex<Means>| means.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let means: Vec<Means> = self.means.into_iter().map(whole).collect();
+        let of_sequence = |(sequence, Measured { kind, .. }): (usize, &Measured)| {
+            let heads = means.iter().skip(sequence).step_by(self.sequences.len());
+            let scores = heads.flat_map(|head| measured_on(*kind).iter().map(|&score| head[score as usize]));
+            Draw { kind: *kind, means: scores.map(Mean::exact).collect() }
+        };
+        let draws = self.sequences.iter().enumerate().map(of_sequence).collect();
+        Tally::of(means.len() / self.sequences.len().max(1), draws)
     }
 
     /// What is summed of a tile; the same for all layers, whose tiles are alike.
@@ -241,12 +192,13 @@ impl Scoring {
 impl Watch for Scoring {
     fn rows(&self, place: Place, rows: &Rows<'_>) {
         let Measured { kind, blocks, length } = self.sequences[place.sequence];
-        // The sequences share a head's tally, so each is summed apart first.
-        let mut part = HeadTally::default();
+        let mut means = self.means(place);
         for (query, row) in rows.iter().take_while(|(query, _)| *query < length) {
-            part.add(kind, row, query, blocks);
+            for &score in measured_on(kind) {
+                let share = share(score, row, query, blocks);
+                share.into_iter().for_each(|value| means[score as usize].add(value));
+            }
         }
-        self.head(place.layer, place.head).merge(&part);
     }
 
     /// Sums on the accelerator, so that a few numbers of each head come from there and not its rows.
@@ -256,12 +208,11 @@ impl Watch for Scoring {
         let columns = sums.counts[0].len();
         for (index, found) in found.chunks_exact(columns).enumerate() {
             let (sequence, head) = (index / self.heads, index % self.heads);
-            let kind = self.sequences[sequence].kind;
-            let mut tally = self.head(tile.layer, head);
-            for &score in measured_on(kind) {
+            let mut means = self.means(Place { layer: tile.layer, sequence, head });
+            for &score in measured_on(self.sequences[sequence].kind) {
                 let column = score as usize;
                 let (sum, count) = (f64::from(found[column]), sums.counts[sequence][column]);
-                tally.mean(kind, score).merge(Mean { sum, count });
+                means[column].merge(Mean { sum, count });
             }
         }
         Ok(())
@@ -278,21 +229,67 @@ pub fn draws(benchmark: &Benchmark, by: Score) -> [(Kind, usize); Kind::ALL.len(
     Kind::ALL.map(|kind| (kind, draws(kind)))
 }
 
-/// Every head's scores, `[layer * heads + head]`, on the sequences that [`draws`] says.
-pub fn scores(
+/// Every head's scores on the sequences that [`draws`] says.
+pub fn scores(decoder: &Decoder, benchmark: &Benchmark, by: Score, control: &Control<'_>) -> Result<Tally> {
+    let mut tally = Tally::new(decoder.spec.layers * decoder.spec.heads);
+    extend(&mut tally, decoder, benchmark, by, control)?;
+    Ok(tally)
+}
+
+/// Measures the sequences that [`draws`] says and that `tally` does not have yet.
+fn extend(
+    tally: &mut Tally,
     decoder: &Decoder,
     benchmark: &Benchmark,
     by: Score,
     control: &Control<'_>,
-) -> Result<Vec<HeadScores>> {
-    let kinds = draws(benchmark, by).into_iter();
-    let wanted: Vec<(Kind, usize)> =
-        kinds.flat_map(|(kind, draws)| (0..draws).map(move |draw| (kind, draw))).collect();
-    let mut tally = Tally::new(decoder.spec.layers * decoder.spec.heads);
-    for part in wanted.chunks(AT_ONCE) {
-        tally.merge(&measure(decoder, benchmark, part, control)?);
+) -> Result<()> {
+    let missing = |(kind, draws)| (tally.count(kind)..draws).map(move |draw| (kind, draw));
+    let missing: Vec<(Kind, usize)> = draws(benchmark, by).into_iter().flat_map(missing).collect();
+    let parts = missing.chunks(AT_ONCE);
+    let count = parts.len();
+    for (at, part) in parts.enumerate() {
+        let progress = |done, layers| (control.progress)(at * layers + done, count * layers);
+        let control = Control { progress: &progress, cancelled: control.cancelled };
+        tally.merge(measure(decoder, benchmark, part, &control)?);
     }
-    Ok(tally.scores())
+    Ok(())
+}
+
+/// Fewest sequences that say how far scores can be trusted.
+const FEWEST: usize = 4;
+/// Most sequences that [`settled`] draws of its own accord.
+pub const MOST: usize = 1024;
+
+/// When scores are known well enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Goal {
+    /// Most that half the interval which covers a score with probability 0.95 may be wide.
+    pub width: f64,
+    /// How many first heads it must hold of.
+    pub leaders: usize,
+}
+
+/// [`scores`] on so many sequences that the goal is reached by the heads that lead by `by`, or on [`MOST`]; the benchmark's
+/// batch becomes that many. They are doubled until then, which finds the number without looking often: each look at an
+/// interval is another chance that it is narrow by accident.
+pub fn settled(
+    decoder: &Decoder,
+    benchmark: &mut Benchmark,
+    by: Score,
+    goal: Goal,
+    control: &Control<'_>,
+) -> Result<Tally> {
+    let mut tally = Tally::new(decoder.spec.layers * decoder.spec.heads);
+    benchmark.set_batch(benchmark.settings().batch.max(FEWEST));
+    loop {
+        extend(&mut tally, decoder, benchmark, by, control)?;
+        let batch = benchmark.settings().batch;
+        if batch >= MOST || tally.widest(by, goal.leaders) <= goal.width {
+            return Ok(tally);
+        }
+        benchmark.set_batch((2 * batch).min(MOST));
+    }
 }
 
 /// The order of heads by a score, best first; heads that score alike stay in layer order.
@@ -341,7 +338,10 @@ pub fn moved(exact: &[HeadScores], rounded: &[HeadScores], by: Score, top: usize
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Tensor};
+
     use super::*;
+    use crate::model::attention::{self, Attention, Inputs, Rule};
 
     const BLOCKS: Blocks = Blocks { start: 1, length: 3, copies: 2 };
 
@@ -373,6 +373,53 @@ mod tests {
         assert_eq!(entropy(&[0.0, 1.0], 1), Some(0.0));
         assert_eq!(entropy(&[1.0], 0), None);
         assert!(entropy(&[0.5, f32::NAN], 1).unwrap().is_nan());
+    }
+
+    #[test]
+    fn tiles_of_an_accelerator_measure_what_rows_do() {
+        // Two draws of each kind, of different lengths, in tiles of less than a block.
+        let (heads, tokens, size) = (3, 29, 4);
+        let kinds = [Kind::Repeat, Kind::Control, Kind::Prefix, Kind::Stripe];
+        let sequences: Vec<Measured> = kinds
+            .into_iter()
+            .flat_map(|kind| [kind; 2])
+            .map(|kind| match kind {
+                Kind::Prefix => (kind, Blocks { start: 1, length: 7, copies: 4 }),
+                Kind::Stripe => (kind, Blocks { start: 0, length: 11, copies: 2 }),
+                _ => (kind, Blocks { start: 1, length: 11, copies: 2 }),
+            })
+            .map(|(kind, blocks)| {
+                let length = blocks.start + blocks.copies * blocks.length;
+                Measured { kind, blocks, length }
+            })
+            .collect();
+        let random =
+            || Tensor::randn(0f32, 1.0, (sequences.len(), heads, tokens, size), &Device::Cpu).unwrap();
+        let (queries, keys, values) = (random(), random(), random());
+        let rule = Rule { scale: 1.5, ..Rule::default() };
+        let inputs = Inputs { queries: &queries, keys: &keys, values: &values, first: 0, rule: &rule };
+        let tally = |way: &dyn Attention| {
+            let scoring = Scoring::new(heads, heads, sequences.clone());
+            way.attend(0, &inputs, Some(&scoring), false).unwrap();
+            scoring.tally()
+        };
+        let (host, tiles) = (
+            tally(&*attention::on(&Device::Cpu)),
+            tally(&attention::by_tiles(sequences.len() * heads * tokens * 5)),
+        );
+        for kind in kinds {
+            assert_eq!((host.count(kind), tiles.count(kind)), (2, 2));
+            for (&score, head) in
+                measured_on(kind).iter().flat_map(|score| (0..heads).map(move |head| (score, head)))
+            {
+                let (host, tiles) = (host.means(kind, score, head), tiles.means(kind, score, head));
+                assert_eq!((host.len(), tiles.len()), (2, 2));
+                assert!((host[0] - host[1]).abs() > 1e-4, "{kind:?} {score:?} {head}: no draw differs");
+                for (host, tiles) in host.iter().zip(&tiles) {
+                    assert!((host - tiles).abs() < 1e-6, "{kind:?} {score:?} {head}: {host} and {tiles}");
+                }
+            }
+        }
     }
 
     #[test]

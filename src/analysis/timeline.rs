@@ -17,6 +17,8 @@ pub struct Point {
     pub step: u64,
     /// Scores of every head, `[layer * heads + head]`.
     pub scores: Vec<HeadScores>,
+    /// The standard errors of these, `[layer * heads + head]`.
+    pub errors: Vec<HeadScores>,
     /// Loss with and without something to repeat.
     pub repeat: Repeat,
 }
@@ -30,9 +32,9 @@ impl Point {
         by: Score,
         control: &Control<'_>,
     ) -> Result<Self> {
-        let scores = rank::scores(decoder, benchmark, by, control)?;
+        let tally = rank::scores(decoder, benchmark, by, control)?;
         let repeat = loss::repeat(decoder, benchmark, benchmark.settings().batch, control)?;
-        Ok(Self { step, scores, repeat })
+        Ok(Self { step, scores: tally.scores(), errors: tally.errors(), repeat })
     }
 }
 

@@ -342,9 +342,9 @@ impl App {
                 self.dirty = true;
                 return self.opened(info);
             }
-            Event::Ranking { settings, done, total, scores } => {
+            Event::Ranking { settings, done, total, scores, doubts } => {
                 self.ranking.settings = settings;
-                self.ranking.scores = scores;
+                (self.ranking.scores, self.ranking.doubts) = (scores, doubts);
                 self.ranking.stage =
                     if done < total { RankStage::Running(done, total) } else { RankStage::Done };
                 self.choose_first();

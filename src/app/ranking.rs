@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    analysis::score::{HeadScores, Score},
+    analysis::{
+        doubt::{Doubt, Ranks},
+        score::{HeadScores, Score},
+    },
     engine::protocol::{ModelInfo, RankSettings},
     head::Head,
 };
@@ -77,6 +80,8 @@ pub struct Ranking {
     pub settings: RankSettings,
     /// `[layer * heads + head]`; empty before the first sequence.
     pub scores: Arc<[HeadScores]>,
+    /// How far they can be trusted, `[layer * heads + head]`.
+    pub doubts: Arc<[Doubt]>,
     /// The column the table is sorted by.
     pub sort: Column,
     /// Smallest first.
@@ -93,6 +98,7 @@ impl Ranking {
             before: Stage::None,
             settings,
             scores: Arc::new([]),
+            doubts: Arc::new([]),
             sort: Column::Score(Score::Induction),
             reverse: false,
             cursor: Head::new(0, 0),
@@ -102,7 +108,7 @@ impl Ranking {
     /// Forgets the scores, which are another model's.
     pub fn clear(&mut self) {
         (self.stage, self.before) = (Stage::None, Stage::None);
-        self.scores = Arc::new([]);
+        (self.scores, self.doubts) = (Arc::new([]), Arc::new([]));
     }
 
     /// Whether the engine is measuring.
@@ -113,6 +119,11 @@ impl Ranking {
     /// The scores of a head, where it has been measured.
     pub fn get(&self, info: &ModelInfo, head: Head) -> Option<&HeadScores> {
         self.scores.get(head.layer * info.heads + head.head)
+    }
+
+    /// The standard error of what a head has in `column`, where it is known.
+    pub fn error(&self, info: &ModelInfo, head: Head, column: Column) -> Option<f32> {
+        column.value(&self.doubts.get(head.layer * info.heads + head.head)?.errors)
     }
 
     /// All heads measured, in the order of `column`: the highest score first, the head's name upwards.
@@ -131,10 +142,11 @@ impl Ranking {
         order.into_iter().map(|index| Head::new(index / heads, index % heads)).collect()
     }
 
-    /// The rank of a head by a score, from 1, of how many.
-    pub fn place(&self, info: &ModelInfo, head: Head, score: Score) -> Option<(usize, usize)> {
+    /// The ranks that a head may have by a score, of how many: the one that it has, where no more is known.
+    pub fn place(&self, info: &ModelInfo, head: Head, score: Score) -> Option<(Ranks, usize)> {
         let mine = self.get(info, head)?.measured(score)?;
-        let above = self.scores.iter().filter(|scores| scores.get(score) > mine).count();
-        Some((above + 1, self.scores.len()))
+        let known = self.doubts.get(head.layer * info.heads + head.head).and_then(|doubt| doubt.ranks(score));
+        let above = || self.scores.iter().filter(|scores| scores.get(score) > mine).count();
+        Some((known.unwrap_or_else(|| Ranks::one(above() + 1)), self.scores.len()))
     }
 }

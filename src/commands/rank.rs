@@ -8,7 +8,7 @@ use super::{open, progress::Bar};
 use crate::{
     analysis::{
         benchmark::{Benchmark, Kind},
-        rank,
+        rank::{self, Goal, Tally},
         score::{HeadScores, Score},
     },
     cli::{Common, RankArgs, RankFormat},
@@ -17,9 +17,11 @@ use crate::{
     memory,
     model::{decoder::Control, place::DtypeChoice},
     report::rank::{Ranking, Settings},
+    text::count,
 };
 
-/// How many first heads of a ranking with rounded weights are looked for in the one without.
+/// How many first heads `--until` is about where `--top` names no number, and how many of a ranking with rounded weights are
+/// looked for in the one without.
 const FIRST: usize = 10;
 
 /// Runs the command.
@@ -27,22 +29,48 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
     model.has_heads()?;
-    let benchmark = model.benchmark(args.benchmark.settings(model.info.block))?;
-    let scores = score(&model, &benchmark, args.by, "scoring heads", common)?;
+    let mut benchmark = model.benchmark(args.benchmark.settings(model.info.block))?;
+    let tally = score("scoring heads", common, |control| match args.until {
+        Some(width) => {
+            let goal = Goal { width, leaders: args.top.unwrap_or(FIRST) };
+            rank::settled(&model.decoder, &mut benchmark, args.by, goal, control)
+        }
+        None => rank::scores(&model.decoder, &benchmark, args.by, control),
+    })?;
+    let scores = tally.scores();
+    note_unsettled(args, &benchmark, &tally, common);
     note_no_numbers(&model, &benchmark, &scores, common)?;
     note_windows(&model, benchmark.settings().length, common);
-    let mut ranking = Ranking::new(&model.info, settings(&benchmark, args.by), &scores, args.top);
+    let doubts = tally.doubts(&[args.by]);
+    let mut ranking = Ranking::new(&model.info, settings(&benchmark, args.by), &scores, &doubts, args.top)
+        .with_errors(args.errors);
     if model.is_rounded {
         let exact = Common { dtype: DtypeChoice::F32, quiet: true, ..common.clone() };
         let exact = open::model(args.model.as_ref(), &exact)?;
-        let exact = score(&exact, &benchmark, args.by, "scoring heads in f32", common)?;
-        ranking = ranking.with_moves(rank::moved(&exact, &scores, args.by, FIRST));
+        let exact = score("scoring heads in f32", common, |control| {
+            rank::scores(&exact.decoder, &benchmark, args.by, control)
+        })?;
+        ranking = ranking.with_moves(rank::moved(&exact.scores(), &scores, args.by, FIRST));
     }
     super::print(&match args.format {
         RankFormat::Table => ranking.table(),
         RankFormat::Json => ranking.json()?,
         RankFormat::Csv => ranking.csv(),
     })
+}
+
+/// Says what the first heads are known to, where that is less than `--until` asks for.
+fn note_unsettled(args: &RankArgs, benchmark: &Benchmark, tally: &Tally, common: &Common) {
+    let (Some(width), false) = (args.until, common.quiet) else { return };
+    let reached = tally.widest(args.by, args.top.unwrap_or(FIRST));
+    if reached > width {
+        let batch = benchmark.settings().batch;
+        super::note(&format!(
+            "after {} the first heads are known to ±{reached:.3} and not to ±{width}: --until draws no more, --batch {} does",
+            count(batch, "sequence"),
+            2 * batch
+        ));
+    }
 }
 
 /// Says from which head on attention is no number, as it is where a training run has broken, and why.
@@ -82,20 +110,17 @@ fn note_windows(model: &Model, length: usize, common: &Common) {
     }
 }
 
-/// Every head's scores, with a bar while they are made.
+/// What `measure` measures, with a bar while it does.
 fn score(
-    model: &Model,
-    benchmark: &Benchmark,
-    by: Score,
     stage: &'static str,
     common: &Common,
-) -> Result<Vec<HeadScores>> {
+    measure: impl FnOnce(&Control<'_>) -> Result<Tally>,
+) -> Result<Tally> {
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, layers| bar.borrow_mut().show(stage, done, layers);
-    let control = Control { progress: &progress, cancelled: &|| false };
-    let scores = rank::scores(&model.decoder, benchmark, by, &control)?;
+    let tally = measure(&Control { progress: &progress, cancelled: &|| false })?;
     bar.borrow_mut().clear();
-    Ok(scores)
+    Ok(tally)
 }
 
 /// How the heads are measured, for the reports.

@@ -345,7 +345,7 @@ impl Shared<'_> {
                 spectra.extend(spectrum::ov_layer(decoder, self.ends.as_ref().ok_or_else(missing)?, at)?);
             }
             Stage::Previous(benchmark, draws, tally) => {
-                tally.merge(&rank::measure(decoder, benchmark, &draws[at..=at], control)?);
+                tally.merge(rank::measure(decoder, benchmark, &draws[at..=at], control)?);
             }
             Stage::Corner(plot) => {
                 let ends = self.ends.as_ref().ok_or_else(missing)?;

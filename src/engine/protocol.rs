@@ -7,7 +7,6 @@ pub mod circuits;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{analysis::score::HeadScores, head::Head};
 pub use crate::{
     analysis::{
         benchmark::{Bos, RankSettings},
@@ -16,6 +15,10 @@ pub use crate::{
         map::{PatternMap, Pool},
     },
     checkpoint::progress::{Download, Progress, Transfer, TransferState},
+};
+use crate::{
+    analysis::{doubt::Doubt, score::HeadScores},
+    head::Head,
 };
 
 /// A token of the prompt: its id and the exact bytes it stands for (perhaps half a character, never cleaned).
@@ -344,6 +347,8 @@ pub enum Event {
         total: usize,
         /// `[layer * heads + head]`, means over the sequences measured.
         scores: Arc<[HeadScores]>,
+        /// How far they can be trusted, `[layer * heads + head]`.
+        doubts: Arc<[Doubt]>,
     },
     /// No ranking runs any more.
     RankingStopped,

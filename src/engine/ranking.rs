@@ -10,6 +10,7 @@ use crate::{
     analysis::{
         benchmark::{Benchmark, Kind},
         rank::{self, Tally},
+        score::Score,
     },
     model::decoder::Control,
 };
@@ -54,7 +55,7 @@ impl Ranking {
         let Some(next) = self.left.last() else { return Ok(()) };
         let control = Control { progress: &|_, _| (), cancelled };
         let part = rank::measure(&session.model.decoder, &self.benchmark, &[*next], &control)?;
-        self.tally.merge(&part);
+        self.tally.merge(part);
         self.left.pop();
         self.tell(session);
         Ok(())
@@ -66,6 +67,7 @@ impl Ranking {
             done: self.total - self.left.len(),
             total: self.total,
             scores: self.tally.scores().into(),
+            doubts: self.tally.doubts(&Score::ALL).into(),
         });
     }
 }

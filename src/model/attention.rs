@@ -223,6 +223,12 @@ pub fn on(device: &Device) -> Arc<dyn Attention> {
     }
 }
 
+/// An accelerator's way on the processor, with so many scores in a tile at most.
+#[cfg(test)]
+pub fn by_tiles(scores: usize) -> impl Attention {
+    on_device::OnDevice::with_scores(scores)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -268,7 +274,7 @@ mod tests {
             (out.flatten_all().unwrap().to_vec1::<f32>().unwrap(), seen.into_inner().unwrap())
         };
         let ((host, host_rows), (device, device_rows)) =
-            (run(&on_host::OnHost), run(&on_device::OnDevice::with_scores(2 * 4 * 142 * 40)));
+            (run(&on_host::OnHost), run(&by_tiles(2 * 4 * 142 * 40)));
         assert_eq!(host_rows.len(), sequences * heads * tokens);
         for (place, row) in &host_rows {
             let sum = row.iter().sum::<f32>();

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::{
     analysis::{
         benchmark::Kind,
+        doubt::{Doubt, Ranks},
         rank::{self, Moved},
         score::{HeadScores, Score},
     },
@@ -51,19 +52,47 @@ fn as_map<S: Serializer>(draws: &[(Kind, usize)], serializer: S) -> Result<S::Ok
 pub struct Ranking<'a> {
     model: &'a ModelInfo,
     settings: Settings,
-    heads: Vec<(Head, HeadScores)>,
+    heads: Vec<Ranked>,
+    /// Those that may be first.
+    firsts: Vec<Head>,
     moves: Option<Moved>,
+    shows_errors: bool,
 }
+
+/// A head of a ranking.
+struct Ranked {
+    head: Head,
+    scores: HeadScores,
+    errors: HeadScores,
+    /// The ranks that it may have, where that is known.
+    ranks: Option<Ranks>,
+}
+
+/// Heads that the heading of a table names.
+const NAMED: usize = 5;
 
 impl<'a> Ranking<'a> {
     /// Sorts the heads, highest score first and heads of equal score in their order in the model; scores that are not
-    /// numbers come last. `scores` is `[layer * heads + head]`; `top` keeps that many.
-    pub fn new(model: &'a ModelInfo, settings: Settings, scores: &[HeadScores], top: Option<usize>) -> Self {
+    /// numbers come last. `scores` and `doubts` are `[layer * heads + head]`; `top` keeps that many.
+    pub fn new(
+        model: &'a ModelInfo,
+        settings: Settings,
+        scores: &[HeadScores],
+        doubts: &[Doubt],
+        top: Option<usize>,
+    ) -> Self {
         let name = |index: usize| Head::new(index / model.heads.max(1), index % model.heads.max(1));
-        let order = rank::order(scores, settings.by);
-        let mut heads: Vec<_> = order.into_iter().map(|index| (name(index), scores[index])).collect();
+        let ranked = |index: usize| Ranked {
+            head: name(index),
+            scores: scores[index],
+            errors: doubts[index].errors,
+            ranks: doubts[index].ranks(settings.by),
+        };
+        let mut heads: Vec<_> = rank::order(scores, settings.by).into_iter().map(ranked).collect();
+        let may_be_first = |head: &&Ranked| head.ranks.is_some_and(|ranks| ranks.low == 1);
+        let firsts = heads.iter().filter(may_be_first).map(|head| head.head).collect();
         heads.truncate(top.unwrap_or(usize::MAX));
-        Self { model, settings, heads, moves: None }
+        Self { model, settings, heads, firsts, moves: None, shows_errors: false }
     }
 
     /// The same with what rounding the weights did to it.
@@ -71,12 +100,18 @@ impl<'a> Ranking<'a> {
         Self { moves: Some(moves), ..self }
     }
 
+    /// The same with standard errors in the table and in CSV, where `shown`; JSON always has them.
+    pub fn with_errors(self, shown: bool) -> Self {
+        Self { shows_errors: shown, ..self }
+    }
+
     /// The head of an index into the scores.
     fn head(&self, index: usize) -> Head {
         Head::new(index / self.model.heads.max(1), index % self.model.heads.max(1))
     }
 
-    /// Aligned columns under two lines that say what was measured; a score that is no number is a dash.
+    /// Aligned columns under lines that say what was measured; a score that is no number is a dash. The rank is a range where
+    /// heads cannot be told apart; standard errors stand below their scores.
     pub fn table(&self) -> String {
         let Self { model, settings, .. } = self;
         let mut out = heading(model);
@@ -95,28 +130,46 @@ impl<'a> Ranking<'a> {
                 moves.of
             );
         }
+        out.push_str(&self.doubt_about_the_first());
         out.push('\n');
-        let _ = write!(out, "{:>4}  {:<7}", "rank", "head");
+        let ranks: Vec<String> = self.heads.iter().enumerate().map(rank_of).collect();
+        let wide = ranks.iter().map(String::len).max().unwrap_or(0).max(4);
+        let _ = write!(out, "{:>wide$}  {:<7}", "rank", "head");
         for (name, width) in columns() {
             let _ = write!(out, "  {name:>width$}");
         }
         out.push('\n');
-        for (place, (head, scores)) in self.heads.iter().enumerate() {
-            let _ = write!(out, "{:>4}  {head:<7}", place + 1);
-            for ((_, width), value) in columns().zip(values(scores)) {
-                let _ = match value.is_nan() {
-                    true => write!(out, "  {:>width$}", "-"),
-                    false => write!(out, "  {value:>width$.3}"),
-                };
+        for (rank, Ranked { head, scores, errors, .. }) in ranks.iter().zip(&self.heads) {
+            let _ = write!(out, "{rank:>wide$}  {head:<7}");
+            write_cells(&mut out, scores, "");
+            if self.shows_errors {
+                let _ = write!(out, "{:>wide$}  {:<7}", "", "");
+                write_cells(&mut out, errors, "±");
             }
-            out.push('\n');
         }
         out
     }
 
+    /// A line about which heads may be first, where several may; no two of them are told apart.
+    fn doubt_about_the_first(&self) -> String {
+        if self.firsts.len() < 2 {
+            return String::new();
+        }
+        let named: Vec<String> = self.firsts.iter().take(NAMED).map(Head::to_string).collect();
+        let more = match self.firsts.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(
+            "{} do not tell apart {}{more} (95%): any may be first; see --until\n",
+            count(self.settings.batch, "sequence"),
+            named.join(", "),
+        )
+    }
+
     /// One JSON object on one line; its form is part of the command line's contract.
     pub fn json(&self) -> serde_json::Result<String> {
-        let heads = self.heads.iter().map(|(head, scores)| HeadRow(*head, scores)).collect();
+        let heads = self.heads.iter().map(RankedRow::from).collect();
         let rounding = self.moves.as_ref().map(|moves| {
             let head = self.head(moves.head);
             Rounding { moves, layer: head.layer, head: head.head }
@@ -128,20 +181,42 @@ impl<'a> Ranking<'a> {
 
     /// A heading and one row a head, in rank order; a score that is no number is empty.
     pub fn csv(&self) -> String {
-        let names: Vec<_> = columns().map(|(name, _)| name).collect();
+        let mut names: Vec<String> = columns().map(|(name, _)| name.to_owned()).collect();
+        if self.shows_errors {
+            names.extend(columns().map(|(name, _)| format!("{name}_error")));
+            names.extend(["rank_low".to_owned(), "rank_high".to_owned()]);
+        }
         let mut out = format!("rank,layer,head,{}\n", names.join(","));
-        for (place, (head, scores)) in self.heads.iter().enumerate() {
+        for (place, Ranked { head, scores, errors, ranks }) in self.heads.iter().enumerate() {
             let _ = write!(out, "{},{},{}", place + 1, head.layer, head.head);
-            for value in values(scores) {
-                let _ = match value.is_nan() {
-                    true => write!(out, ","),
-                    false => write!(out, ",{value}"),
+            let numbers = values(scores).chain(values(errors).filter(|_| self.shows_errors));
+            for value in numbers {
+                let _ = if value.is_nan() { write!(out, ",") } else { write!(out, ",{value}") };
+            }
+            if self.shows_errors {
+                let _ = match ranks {
+                    Some(Ranks { low, high }) => write!(out, ",{low},{high}"),
+                    None => write!(out, ",,"),
                 };
             }
             out.push('\n');
         }
         out
     }
+}
+
+/// The rank at a place of the list: the ranks that the head may have, where they are known.
+fn rank_of((place, head): (usize, &Ranked)) -> String {
+    head.ranks.unwrap_or(Ranks::one(place + 1)).to_string()
+}
+
+/// The rest of a table's row: a number in each of [`columns`], or a dash for none.
+fn write_cells(out: &mut String, numbers: &HeadScores, sign: &str) {
+    for ((_, width), value) in columns().zip(values(numbers)) {
+        let cell = if value.is_nan() { "-".to_owned() } else { format!("{sign}{value:.3}") };
+        let _ = write!(out, "  {cell:>width$}");
+    }
+    out.push('\n');
 }
 
 /// The first line of a table: which model it is about.
@@ -179,7 +254,7 @@ struct Report<'a> {
     settings: &'a Settings,
     #[serde(skip_serializing_if = "Option::is_none")]
     rounding: Option<Rounding<'a>>,
-    heads: Vec<HeadRow<'a>>,
+    heads: Vec<RankedRow<'a>>,
 }
 
 /// What rounding the weights did, in JSON.
@@ -214,18 +289,44 @@ impl Serialize for Model<'_> {
     }
 }
 
-/// A head with its numbers; one that is not a number is written as null.
-pub(super) struct HeadRow<'a>(pub Head, pub &'a HeadScores);
+/// A head with its scores and their standard errors.
+#[derive(Serialize)]
+pub(super) struct HeadRow<'a> {
+    #[serde(flatten)]
+    head: Head,
+    #[serde(flatten)]
+    scores: Numbers<'a>,
+    errors: Numbers<'a>,
+}
 
-impl Serialize for HeadRow<'_> {
+impl<'a> HeadRow<'a> {
+    pub const fn new(head: Head, scores: &'a HeadScores, errors: &'a HeadScores) -> Self {
+        Self { head, scores: Numbers(scores), errors: Numbers(errors) }
+    }
+}
+
+/// The same with the ranks that it may have.
+#[derive(Serialize)]
+struct RankedRow<'a> {
+    #[serde(flatten)]
+    row: HeadRow<'a>,
+    rank_low: Option<usize>,
+    rank_high: Option<usize>,
+}
+
+impl<'a> From<&'a Ranked> for RankedRow<'a> {
+    fn from(Ranked { head, scores, errors, ranks }: &'a Ranked) -> Self {
+        let row = HeadRow::new(*head, scores, errors);
+        Self { row, rank_low: ranks.map(|ranks| ranks.low), rank_high: ranks.map(|ranks| ranks.high) }
+    }
+}
+
+/// A number for each of [`columns`]; one that is not a number is written as null.
+struct Numbers<'a>(&'a HeadScores);
+
+impl Serialize for Numbers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("layer", &self.0.layer)?;
-        map.serialize_entry("head", &self.0.head)?;
-        for ((name, _), value) in columns().zip(values(self.1)) {
-            map.serialize_entry(name, &value)?;
-        }
-        map.end()
+        serializer.collect_map(columns().map(|(name, _)| name).zip(values(self.0)))
     }
 }
 
@@ -278,10 +379,26 @@ mod tests {
             .collect()
     }
 
+    /// The first three heads by induction may change places, of which two may be first.
+    fn doubts() -> Vec<Doubt> {
+        [(2, 4), (4, 4), (1, 2), (1, 3)]
+            .into_iter()
+            .map(|(low, high)| {
+                let mut doubt = Doubt::default();
+                doubt.errors.set(Score::Induction, 0.012_34);
+                doubt.errors.set(Score::Previous, 0.001);
+                doubt.set_ranks(Score::Induction, Some(Ranks { low, high }).filter(|_| low < 4));
+                doubt
+            })
+            .collect()
+    }
+
+    fn ranking(model: &ModelInfo, by: Score, top: Option<usize>) -> Ranking<'_> {
+        Ranking::new(model, settings(by), &scores(), &doubts(), top)
+    }
+
     fn order(by: Score, top: Option<usize>) -> Vec<String> {
-        let model = model();
-        let ranking = Ranking::new(&model, settings(by), &scores(), top);
-        ranking.heads.iter().map(|(head, _)| head.to_string()).collect()
+        ranking(&model(), by, top).heads.iter().map(|head| head.head.to_string()).collect()
     }
 
     #[test]
@@ -293,22 +410,31 @@ mod tests {
     #[test]
     fn the_table_lines_up() {
         let model = model();
-        let table = Ranking::new(&model, settings(Score::Induction), &scores(), Some(2)).table();
-        insta::assert_snapshot!(table, @r###"
+        insta::assert_snapshot!(ranking(&model, Score::Induction, Some(2)).table(), @r###"
         tiny (embedded) · 2 layers x 2 heads · cpu f32
         BOS, then 50 random tokens, twice; 4 sequences, seed 0; sorted by induction
+        4 sequences do not tell apart 1.0, 1.1 (95%): any may be first; see --until
 
         rank  head     induction  chance  previous  duplicate    sink    self  entropy  prefix      tl
-           1  1.0          0.912   0.020     0.088          -       -       -        -       -       -
-           2  0.0          0.250   0.020     0.750          -       -       -        -       -       -
+         1-2  1.0          0.912   0.020     0.088          -       -       -        -       -       -
+         2-4  0.0          0.250   0.020     0.750          -       -       -        -       -       -
+        "###);
+        insta::assert_snapshot!(ranking(&model, Score::Previous, Some(2)).with_errors(true).table(), @r###"
+        tiny (embedded) · 2 layers x 2 heads · cpu f32
+        BOS, then 50 random tokens, twice; 4 sequences, seed 0; sorted by previous
+
+        rank  head     induction  chance  previous  duplicate    sink    self  entropy  prefix      tl
+           1  0.0          0.250   0.020     0.750          -       -       -        -       -       -
+                          ±0.012       -    ±0.001          -       -       -        -       -       -
+           2  1.1          0.250   0.020     0.750          -       -       -        -       -       -
+                          ±0.012       -    ±0.001          -       -       -        -       -       -
         "###);
     }
 
     #[test]
     fn json_keeps_its_schema() {
         let model = model();
-        let ranking = Ranking::new(&model, settings(Score::Induction), &scores(), None);
-        let json = ranking.json().unwrap();
+        let json = ranking(&model, Score::Induction, None).json().unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["schema_version"], 1);
         assert_eq!(value["settings"]["vocabulary"], serde_json::json!([3, 100]));
@@ -321,6 +447,18 @@ mod tests {
             serde_json::json!({"repeat": 4, "control": 1, "prefix": 1, "stripe": 1})
         );
         assert_eq!(value["heads"][0]["self"], serde_json::Value::Null);
+        assert_eq!(value["heads"][0]["errors"]["induction"], 0.01234);
+        assert_eq!(value["heads"][0]["errors"]["chance"], serde_json::Value::Null);
+        assert_eq!(
+            value["heads"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|head| head["rank_high"].as_u64())
+                .collect::<Vec<_>>(),
+            [Some(2), Some(4), Some(3), None]
+        );
+        assert_eq!(value["heads"][0]["rank_low"], 1);
         assert!(json.starts_with(r#"{"schema_version":1,"model":{"name":"tiny""#), "{json}");
         assert!(
             json.contains(r#"{"layer":1,"head":0,"induction":0.91234,"chance":0.02,"previous":"#),
@@ -331,10 +469,13 @@ mod tests {
     #[test]
     fn csv_has_a_heading_and_a_row_a_head() {
         let model = model();
-        let csv = Ranking::new(&model, settings(Score::Induction), &scores(), Some(1)).csv();
-        insta::assert_snapshot!(csv, @r###"
+        insta::assert_snapshot!(ranking(&model, Score::Induction, Some(1)).csv(), @r###"
         rank,layer,head,induction,chance,previous,duplicate,sink,self,entropy,prefix,tl
         1,1,0,0.91234,0.02,0.087660015,,,,,,
+        "###);
+        insta::assert_snapshot!(ranking(&model, Score::Induction, Some(1)).with_errors(true).csv(), @r###"
+        rank,layer,head,induction,chance,previous,duplicate,sink,self,entropy,prefix,tl,induction_error,chance_error,previous_error,duplicate_error,sink_error,self_error,entropy_error,prefix_error,tl_error,rank_low,rank_high
+        1,1,0,0.91234,0.02,0.087660015,,,,,,,0.01234,,0.001,,,,,,,1,2
         "###);
     }
 }

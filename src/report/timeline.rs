@@ -156,7 +156,8 @@ impl Timeline<'_> {
     /// One JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
         let points = self.points.iter().map(|measured| {
-            let Point { step, scores, repeat } = &measured.point;
+            let Point { step, scores, errors, repeat } = &measured.point;
+            let heads = scores.iter().zip(errors).enumerate();
             let text = measured.text.as_ref();
             Row {
                 step: *step,
@@ -165,7 +166,9 @@ impl Timeline<'_> {
                 icl: measured.icl(),
                 text: text.map(|text| TextRow { loss: text.mean(), icl: text.icl, by_token: &text.by_token }),
                 repeat: Repeat { first: repeat.first, second: repeat.second, gain: repeat.gain() },
-                heads: scores.iter().enumerate().map(|(at, scores)| HeadRow(self.head(at), scores)).collect(),
+                heads: heads
+                    .map(|(at, (scores, errors))| HeadRow::new(self.head(at), scores, errors))
+                    .collect(),
             }
         });
         let onsets = (0..self.heads()).filter_map(|at| {
@@ -191,7 +194,7 @@ impl Timeline<'_> {
         let losses = "held_out_loss,icl,text_loss,text_icl";
         let mut out = format!("step,first_loss,second_loss,gain,layer,head,{},{losses}\n", names.join(","));
         for measured in self.points {
-            let Point { step, scores, repeat } = &measured.point;
+            let Point { step, scores, repeat, .. } = &measured.point;
             let text = measured.text.as_ref();
             let losses = [
                 measured.held_out().map(|loss| loss.to_string()),

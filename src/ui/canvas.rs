@@ -144,6 +144,11 @@ pub fn decimals(value: f32) -> String {
     }
 }
 
+/// A standard error as it stands behind its score: `±.012`.
+pub fn plus_minus(error: f32) -> String {
+    format!("±{}", format!("{error:.3}").trim_start_matches('0'))
+}
+
 /// The rows of a list of `count` that `height` rows show so that `chosen` is among them: the first of them.
 pub fn scrolled(chosen: usize, count: usize, height: usize) -> usize {
     chosen.saturating_sub(height / 2).min(count.saturating_sub(height))

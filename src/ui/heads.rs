@@ -3,12 +3,16 @@
 use ratatui::{layout::Rect, style::Modifier};
 
 use super::{
-    canvas::{Canvas, decimals, scrolled, shorten, wrap},
+    canvas::{Canvas, decimals, plus_minus, scrolled, shorten, wrap},
     theme::Part,
 };
 use crate::{
     analysis::score::{HeadScores, Score},
-    app::{App, Source, label::quoted, ranking::Stage},
+    app::{
+        App, Source,
+        label::quoted,
+        ranking::{Column, Stage},
+    },
     engine::protocol::ModelInfo,
     head::Head,
 };
@@ -71,13 +75,18 @@ fn draw_note(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     let flat = head.layer * info.heads + head.head;
     let Some(scores) = scores(app).and_then(|scores| scores.get(flat)) else { return };
     let Some(value) = scores.measured(score) else { return };
-    let (note, definition) = match (app.explore.source, score) {
-        (Source::Ranking, Score::Induction) if !scores.chance.is_nan() => {
-            (format!("{head} {} {value:.3} (chance {:.3})", score.name(), scores.chance), score.definition())
-        }
-        (Source::Ranking, _) => (format!("{head} {} {value:.3}", score.name()), score.definition()),
-        (Source::Token, _) => (format!("{head} {} {value:.3}", score.name()), "of this token's row alone"),
+    let mut note = format!("{head} {} {value:.3}", score.name());
+    let definition = match app.explore.source {
+        Source::Ranking => score.definition(),
+        Source::Token => "of this token's row alone",
     };
+    if app.explore.source == Source::Ranking {
+        let error = app.ranking.error(info, head, Column::Score(score));
+        note += &error.map_or(String::new(), plus_minus);
+        if score == Score::Induction && !scores.chance.is_nan() {
+            note += &format!(" (chance {:.3})", scores.chance);
+        }
+    }
     let width = usize::from(rect.width);
     let note = wrap(&note, width).into_iter().map(|line| (line, Part::Accent));
     let lines: Vec<_> =

@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::{
-    canvas::{Canvas, bar, scrolled},
+    canvas::{Canvas, bar, plus_minus, scrolled},
     theme::Part,
 };
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
     engine::protocol::ModelInfo,
 };
 
-/// Columns of the running number.
-const NUMBER: usize = 5;
+/// Columns that a standard error takes behind its score.
+const ERROR: usize = 5;
 
 /// Rows of the table that a panel of this size has room for.
 pub fn page(rect: Rect) -> usize {
@@ -36,7 +36,15 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         };
         canvas.text(inner, 1, 1, line, Part::Dim);
     }
-    let columns = columns(ranking.sort, usize::from(inner.width));
+    let ranks = |head| match ranking.sort {
+        Column::Score(score) if !ranking.reverse => ranking.place(info, head, score),
+        _ => None,
+    };
+    let has_errors = order.iter().any(|&head| ranking.error(info, head, ranking.sort).is_some());
+    // Room for two of the largest numbers of a range, and for the mark of an ablated head.
+    let number = if has_errors { (2 * order.len().to_string().len() + 1).max(4) } else { 4 };
+    let columns =
+        columns(ranking.sort, number + 1, if has_errors { ERROR } else { 0 }, usize::from(inner.width));
     // Heads begin with the first, scores with the largest.
     let arrow = if ranking.reverse == (ranking.sort == Column::Head) { "▾" } else { "▴" };
     for &(column, x, width) in &columns {
@@ -51,7 +59,8 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         let y = row + 1;
         let Some(scores) = ranking.get(info, head) else { continue };
         let ablated = if app.session.ablated.contains(&head) { "×" } else { " " };
-        canvas.text(inner, 0, y, &format!("{:>4}{ablated}", index + 1), Part::Dim);
+        let rank = ranks(head).map_or_else(|| (index + 1).to_string(), |(ranks, _)| ranks.to_string());
+        canvas.text(inner, 0, y, &format!("{rank:>number$}{ablated}"), Part::Dim);
         for &(column, x, width) in &columns {
             let sorted = column == ranking.sort;
             match column.value(scores) {
@@ -61,7 +70,10 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
                 None => canvas.text(inner, x, y, &format!("{:>width$}", "-", width = width - 1), Part::Dim),
                 Some(value) if sorted => {
                     let text = format!("{value:.3}");
-                    canvas.put(inner, x + width - 1 - text.len(), y, &text, canvas.theme.over(value))
+                    let error = ranking.error(info, head, column).map_or(String::new(), plus_minus);
+                    let end = x + width - 1 - if has_errors { ERROR } else { 0 };
+                    canvas.text(inner, end, y, &error, Part::Dim);
+                    canvas.put(inner, end - text.len(), y, &text, canvas.theme.over(value))
                 }
                 Some(value) => {
                     canvas.text(inner, x, y, &format!("{value:>width$.3}", width = width - 1), Part::Text)
@@ -76,7 +88,7 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         if index == at {
             canvas.text(inner, 0, y, "▸", Part::Mark);
             canvas.tint(
-                Rect { width: NUMBER as u16 + 7, ..inner }.intersection(inner),
+                Rect { width: number as u16 + 8, ..inner }.intersection(inner),
                 y,
                 canvas.theme.style(Part::Selection),
             );
@@ -84,17 +96,20 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     }
 }
 
-/// The columns that fit, with where they begin and how wide they are; the one sorted by always does.
-fn columns(sort: Column, width: usize) -> Vec<(Column, usize, usize)> {
-    let wide = |column: Column| column.name().len().max(5) + 2;
+/// The columns that fit from `x` on, with where they begin and how wide they are; the one sorted by always does, and has room
+/// for `error` more columns.
+fn columns(sort: Column, mut x: usize, error: usize, width: usize) -> Vec<(Column, usize, usize)> {
+    let wide = |column: Column| {
+        let number = 5 + if column == sort { error } else { 0 };
+        column.name().len().max(number) + 2
+    };
     let mut shown: Vec<Column> = Column::all().collect();
-    while NUMBER + shown.iter().copied().map(wide).sum::<usize>() > width {
+    while x + shown.iter().copied().map(wide).sum::<usize>() > width {
         let Some(last) = shown.iter().rposition(|&column| column != sort && column != Column::Head) else {
             break;
         };
         shown.remove(last);
     }
-    let mut x = NUMBER;
     let place = |column| {
         let start = x;
         x += wide(column);

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use attnscope::{
     analysis::{
+        doubt::{Doubt, Ranks},
         loss::Icl,
         score::{HeadScores, Score},
     },
@@ -283,7 +284,10 @@ impl Engine {
                     (0..self.info.layers * self.info.heads).map(|flat| self.scores(flat)).collect();
                 let total = settings.batch;
                 return (1..=total)
-                    .map(|done| Event::Ranking { settings, done, total, scores: scores.clone() })
+                    .map(|done| {
+                        let (scores, doubts) = (scores.clone(), self.doubts());
+                        Event::Ranking { settings, done, total, scores, doubts }
+                    })
                     .collect();
             }
             Request::StopRanking => return vec![Event::RankingStopped],
@@ -320,6 +324,19 @@ impl Engine {
             false => Ok(Arc::new(Comparison { before: pair.before, after: open, changes })),
         };
         Event::Compared { pair, result }
+    }
+
+    /// By induction the third and the fourth head cannot be told apart.
+    fn doubts(&self) -> Arc<[Doubt]> {
+        let all = 0..self.info.layers * self.info.heads;
+        let doubt = |flat| {
+            let mut doubt = Doubt::default();
+            doubt.errors.set(Score::Induction, 0.001 * (flat + 1) as f32);
+            let tied = matches!(flat, 3 | 14) && self.info.layers == 2;
+            doubt.set_ranks(Score::Induction, tied.then_some(Ranks { low: 3, high: 4 }));
+            doubt
+        };
+        all.map(doubt).collect()
     }
 
     fn look(&self, epoch: u64, look: Look) -> Vec<Event> {

@@ -34,6 +34,7 @@ def main() -> None:
         length = (len(sequences[0]) - 1) // 2
         patterns = model(torch.tensor(sequences), output_attentions=True).attentions
     scores = {"induction": [], "previous": [], "duplicate": [], "sink": []}
+    errors = {name: [] for name in scores}
     for layer in patterns:
         second = torch.arange(1 + length, 1 + 2 * length)
         later = torch.arange(1, 1 + 2 * length)
@@ -45,6 +46,8 @@ def main() -> None:
         }
         for name, values in entries.items():
             scores[name] += [round(x, 6) for x in values.mean(dim=(0, 2)).tolist()]
+            draws = values.double().mean(dim=2).numpy()
+            errors[name] += [round(x, 8) for x in (draws.std(axis=0, ddof=1) / len(draws) ** 0.5).tolist()]
     reference = {
         "prompt": PROMPT,
         "ids": ids,
@@ -52,6 +55,7 @@ def main() -> None:
         "rows": rows,
         "sequences": sequences,
         **scores,
+        "errors": errors,
     }
     path = pathlib.Path(__file__).parent.parent / "fixtures" / "smollm2" / "reference.json"
     path.parent.mkdir(exist_ok=True)
