@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use attnscope::{
     analysis::{
         benchmark::{Kind, RankSettings},
+        doubt::Ranks,
         explain,
         rank::{self, Tally},
         score::{HeadScores, Score},
@@ -131,9 +132,13 @@ fn a_ranking_agrees_with_the_reference() {
 fn leaders_that_change_places_with_the_seed_are_not_told_apart() {
     let model = open();
     let doubts = tally(&model).doubts(&Score::ALL);
-    let ranks = |head: Head, score| doubts[head.layer * 9 + head.head].ranks(score).unwrap().to_string();
-    assert_eq!([Head::new(8, 0), Head::new(14, 3)].map(|head| ranks(head, Score::Duplicate)), ["1-2", "1-2"]);
-    assert_eq!([Head::new(18, 6), Head::new(17, 3)].map(|head| ranks(head, Score::Induction)), ["1", "2"]);
+    let ranks = |head: Head, score| doubts[head.layer * 9 + head.head].ranks(score).unwrap();
+    for head in [Head::new(8, 0), Head::new(14, 3)] {
+        assert_eq!(ranks(head, Score::Duplicate), Ranks { low: 1, high: 2 }, "{head}");
+    }
+    // By induction the first is told apart from the second, and so from all.
+    assert_eq!(ranks(Head::new(18, 6), Score::Induction), Ranks::one(1));
+    assert_eq!(ranks(Head::new(17, 3), Score::Induction).low, 2);
     assert!(doubts[0].ranks(Score::Tl).is_none(), "of one sequence nothing is known");
 }
 

@@ -142,11 +142,16 @@ impl Ranking {
         order.into_iter().map(|index| Head::new(index / heads, index % heads)).collect()
     }
 
-    /// The ranks that a head may have by a score, of how many: the one that it has, where no more is known.
+    /// The ranks that a head may have by a score, where they are known.
+    pub fn ranks(&self, info: &ModelInfo, head: Head, score: Score) -> Option<Ranks> {
+        self.doubts.get(head.layer * info.heads + head.head)?.ranks(score)
+    }
+
+    /// The same, or else the rank that the head has, of how many.
     pub fn place(&self, info: &ModelInfo, head: Head, score: Score) -> Option<(Ranks, usize)> {
         let mine = self.get(info, head)?.measured(score)?;
-        let known = self.doubts.get(head.layer * info.heads + head.head).and_then(|doubt| doubt.ranks(score));
         let above = || self.scores.iter().filter(|scores| scores.get(score) > mine).count();
-        Some((known.unwrap_or_else(|| Ranks::one(above() + 1)), self.scores.len()))
+        let ranks = self.ranks(info, head, score).unwrap_or_else(|| Ranks::one(above() + 1));
+        Some((ranks, self.scores.len()))
     }
 }

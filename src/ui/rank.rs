@@ -37,7 +37,7 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         canvas.text(inner, 1, 1, line, Part::Dim);
     }
     let ranks = |head| match ranking.sort {
-        Column::Score(score) if !ranking.reverse => ranking.place(info, head, score),
+        Column::Score(score) if !ranking.reverse => ranking.ranks(info, head, score),
         _ => None,
     };
     let has_errors = order.iter().any(|&head| ranking.error(info, head, ranking.sort).is_some());
@@ -59,7 +59,7 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         let y = row + 1;
         let Some(scores) = ranking.get(info, head) else { continue };
         let ablated = if app.session.ablated.contains(&head) { "×" } else { " " };
-        let rank = ranks(head).map_or_else(|| (index + 1).to_string(), |(ranks, _)| ranks.to_string());
+        let rank = ranks(head).map_or_else(|| (index + 1).to_string(), |ranks| ranks.to_string());
         canvas.text(inner, 0, y, &format!("{rank:>number$}{ablated}"), Part::Dim);
         for &(column, x, width) in &columns {
             let sorted = column == ranking.sort;
