@@ -1,4 +1,4 @@
-//! Files that are whole or not there: what every command writes goes through [`write`].
+//! Files that are whole or not there: what every command writes goes through [`write()`].
 
 use std::{
     ffi::CString,
@@ -47,7 +47,7 @@ pub fn write<E: From<io::Error>>(
     }
 }
 
-/// Writes `bytes` to `path`, as [`write`] does.
+/// Writes `bytes` to `path`, as [`write()`] does.
 ///
 /// # Errors
 /// What the system says, without the path.

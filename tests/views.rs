@@ -331,3 +331,20 @@ proptest! {
         bench.keys(keys);
     }
 }
+
+#[test]
+fn a_long_message_takes_the_lines_that_it_needs_until_the_next_key() {
+    let mut bench = Bench::new(80, 24);
+    let note = "numbers stop being finite in layer 1's MLP at token 0 (#1): `model.layers.1.mlp.up_proj.weight` holds \
+                NaN at [3, 4]";
+    bench.event(Event::Note(note.into()));
+    let screen = bench.screen();
+    let last: Vec<&str> = screen.lines().skip(22).map(str::trim_end).collect();
+    assert_eq!(last.join(" "), note);
+    bench.event(Event::Note("word ".repeat(200)));
+    let screen = bench.screen();
+    assert_eq!(screen.lines().filter(|line| line.starts_with("word word")).count(), 4, "{screen}");
+    assert!(screen.trim_end().ends_with('…'), "{screen}");
+    bench.keys("j");
+    bench.hides("word word");
+}

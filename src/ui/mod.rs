@@ -77,7 +77,7 @@ pub fn view(app: &App, theme: &Theme, area: Rect, buf: &mut Buffer) -> Layout {
             }
         }
     }
-    status::draw_footer(app, &mut canvas, Rect { y: area.bottom() - 1, height: 1, ..area });
+    status::draw_footer(app, &mut canvas, area);
     layout
 }
 

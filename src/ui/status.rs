@@ -128,13 +128,28 @@ pub fn centred(rect: Rect, width: usize, height: usize) -> Rect {
     Rect { x: rect.x + (rect.width - width) / 2, y: rect.y + (rect.height - height) / 2, width, height }
 }
 
-/// The last line: a message, what may follow the keys pressed, or what can be done here.
-pub fn draw_footer(app: &App, canvas: &mut Canvas, rect: Rect) {
+/// Lines that a message may have at most.
+const MESSAGE: usize = 4;
+
+/// The last line of `area`: a message, what may follow the keys pressed, or what can be done here. A message that needs
+/// more lines has them from what stands above, until the next key.
+pub fn draw_footer(app: &App, canvas: &mut Canvas, area: Rect) {
+    let last = |lines: u16| Rect { y: area.bottom() - lines, height: lines, ..area };
+    let rect = last(1);
     if let Some(message) = &app.message {
         let part = if message.error { Part::Error } else { Part::Warning };
         let mark = if message.error { "! " } else { "" };
         let text = format!("{mark}{}", clean(message.text.as_bytes()));
-        canvas.text(rect, 0, 0, &shorten(&text, usize::from(rect.width)), part);
+        let mut lines = wrap(&text, usize::from(area.width));
+        if lines.len() > MESSAGE {
+            let rest = lines.split_off(MESSAGE - 1).concat();
+            lines.push(shorten(&rest, usize::from(area.width)));
+        }
+        let rect = last(lines.len() as u16);
+        canvas.clear(rect);
+        for (row, line) in lines.iter().enumerate() {
+            canvas.text(rect, 0, row, line, part);
+        }
     } else if !app.pending.is_empty() {
         let keys: String = app.pending.iter().map(|key| key.label()).collect();
         let mut x = canvas.text(rect, 0, 0, &format!("{keys}   "), Part::Mark);
