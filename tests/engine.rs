@@ -8,7 +8,7 @@ use attnscope::{
     engine::{
         Engine,
         open::OpenRequest,
-        protocol::{Bos, Event, HeadView, Look, Pool, PromptInput, RankSettings, Request, Token},
+        protocol::{Bos, Candidate, Event, HeadView, Look, Pool, PromptInput, RankSettings, Request, Token},
     },
     head::Head,
 };
@@ -136,6 +136,61 @@ fn an_ablated_head_changes_the_candidates_and_comes_back() {
         assert_eq!(again.token, whole.token);
         assert!((again.probability - whole.probability).abs() < 1e-5);
     }
+}
+
+#[test]
+fn what_the_model_says_with_no_head_ablated_is_told_of_every_token() {
+    for (model, head) in [("llama-tied-mqa", Head::new(0, 1)), ("llama-dynamic", Head::new(1, 0))] {
+        let engine = spawn(model);
+        let candidates = |epoch, query| {
+            engine.send(Request::Look { epoch, look: Look { query, ..look(query) } });
+            wait(&engine, |event| match event {
+                Event::Candidates { epoch: of, top, unablated, .. } if *of == epoch => {
+                    Some((top.clone(), unablated.clone()))
+                }
+                Event::Failed { message } => panic!("{message}"),
+                _ => None,
+            })
+        };
+        // The end of a prompt that grows, is shortened and grows otherwise, over the length at which the rotation changes.
+        let mut prompts: Vec<Vec<u32>> = vec![(0..14).map(|at| 3 + at * 7 % 40).collect()];
+        let next = |ids: &[u32], id| [ids, &[id]].concat();
+        for id in [9, 5, 40] {
+            prompts.push(next(&prompts[prompts.len() - 1], id));
+        }
+        prompts.push(prompts[2].clone());
+        prompts.push(next(&prompts[2], 11));
+        let mut whole = Vec::new();
+        for (epoch, ids) in (1..).zip(&prompts) {
+            engine.send(prompt(epoch, ids));
+            tokens(&engine, epoch);
+            whole.push(candidates(epoch, ids.len() - 1).0);
+        }
+        engine.send(prompt(10, &prompts[0]));
+        engine.send(Request::Ablate { epoch: 11, heads: BTreeSet::from([head]) });
+        engine.send(Request::Append { epoch: 12, token: Some(9) });
+        engine.send(Request::Append { epoch: 13, token: Some(5) });
+        engine.send(Request::Append { epoch: 14, token: Some(40) });
+        engine.send(Request::Truncate { epoch: 15, length: prompts[2].len() });
+        engine.send(Request::Append { epoch: 16, token: Some(11) });
+        tokens(&engine, 16);
+        let (without, beside) = candidates(16, prompts[5].len() - 1);
+        assert!(same(&beside.unwrap(), &whole[5]) && !same(&without, &whole[5]), "{model}");
+        let (_, beside) = candidates(16, prompts[1].len() - 1);
+        assert!(same(&beside.unwrap(), &whole[1]) || model == "llama-dynamic", "{model}");
+        engine.send(Request::Ablate { epoch: 17, heads: BTreeSet::new() });
+        tokens(&engine, 17);
+        let (again, none) = candidates(17, prompts[5].len() - 1);
+        assert!(none.is_none() && same(&again, &whole[5]), "{model}");
+    }
+}
+
+/// Whether the best ten candidates are the same, but for rounding.
+fn same(one: &[Candidate], other: &[Candidate]) -> bool {
+    one.iter()
+        .zip(other)
+        .take(10)
+        .all(|(one, other)| one.token == other.token && (one.probability - other.probability).abs() < 1e-5)
 }
 
 #[test]

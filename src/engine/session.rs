@@ -36,8 +36,8 @@ pub struct Session {
     trace: Trace,
     prompt: usize,
     ablated: BTreeSet<Head>,
-    /// Residual stream after the last layer with no head ablated, while some are; `[tokens, width]`.
-    intact: Option<Tensor>,
+    /// The same tokens with no head ablated, while some are.
+    intact: Option<Trace>,
     /// Whether it was told that numbers of the prompt are not finite.
     broken: bool,
     /// The query for which `AtQuery` and `Candidates` were told last.
@@ -91,25 +91,17 @@ impl Session {
         if let Some(remark) = self.model.remark_on(input, &ids) {
             self.tell(Event::Note(remark));
         }
-        let mut trace = self.model.decoder.trace();
         let progress = self.progress("running the prompt");
         let control = Control { progress: &progress, cancelled };
-        self.model.decoder.extend(&mut trace, &ids, &self.ablated, &control)?;
+        let run = |ablated| {
+            let mut trace = self.model.decoder.trace();
+            self.model.decoder.extend(&mut trace, &ids, ablated, &control).map(|()| trace)
+        };
+        let trace = run(&self.ablated)?;
+        // What the model does without ablation is told beside it.
+        let intact = if self.ablated.is_empty() { None } else { Some(run(&BTreeSet::new())?) };
         drop(progress);
-        self.prompt = ids.len();
-        self.trace = trace;
-        self.intact = None;
-        if !self.ablated.is_empty() {
-            // What the model does without ablation is told beside it.
-            let mut whole = self.model.decoder.trace();
-            self.model.decoder.extend(
-                &mut whole,
-                &ids,
-                &BTreeSet::new(),
-                &Control { progress: &|_, _| (), cancelled },
-            )?;
-            self.intact = Some(whole.last.view()?);
-        }
+        (self.prompt, self.trace, self.intact) = (ids.len(), trace, intact);
         let broken = self.model.where_it_breaks(&self.trace)?;
         self.broken = broken.is_some();
         broken.into_iter().for_each(|broken| self.tell(Event::Note(broken)));
@@ -127,7 +119,14 @@ impl Session {
             None => self.candidates(&self.trace.last.view()?, self.trace.len() - 1)?[0].token.id,
         };
         let control = Control { progress: &|_, _| (), cancelled };
-        self.model.decoder.extend(&mut self.trace, &[token], &self.ablated, &control)?;
+        let (decoder, length) = (&self.model.decoder, self.trace.len());
+        decoder.extend(&mut self.trace, &[token], &self.ablated, &control)?;
+        if let Some(intact) = &mut self.intact
+            && let Err(error) = decoder.extend(intact, &[token], &BTreeSet::new(), &control)
+        {
+            decoder.shorten(&mut self.trace, length, &self.ablated, &Control::FREE)?;
+            return Err(error);
+        }
         self.tell_tokens(epoch);
         Ok(())
     }
@@ -135,7 +134,12 @@ impl Session {
     /// Keeps the first `length` tokens.
     pub fn truncate(&mut self, epoch: u64, length: usize, cancelled: &dyn Fn() -> bool) -> Result<()> {
         let control = Control { progress: &|_, _| (), cancelled };
-        self.model.decoder.shorten(&mut self.trace, length.max(1), &self.ablated, &control)?;
+        let (decoder, length) = (&self.model.decoder, length.max(1));
+        decoder.shorten(&mut self.trace, length, &self.ablated, &control)?;
+        if let Some(intact) = &mut self.intact {
+            // Once one of them is short the other has to be.
+            decoder.shorten(intact, length, &BTreeSet::new(), &Control::FREE)?;
+        }
         self.prompt = self.prompt.min(self.trace.len());
         self.tell_tokens(epoch);
         Ok(())
@@ -149,22 +153,26 @@ impl Session {
         }
         let changed = heads.symmetric_difference(&self.ablated).map(|head| head.layer).min();
         if let (Some(layer), false) = (changed, self.trace.is_empty()) {
-            if self.ablated.is_empty() {
-                self.intact = Some(self.trace.last.view()?.copy()?);
+            let intact = self.intact.take().unwrap_or_else(|| self.trace.clone());
+            if heads.is_empty() {
+                self.trace = intact;
+            } else {
+                let ids = self.trace.ids.clone();
+                let progress = self.progress("running the prompt without the ablated heads");
+                let control = Control { progress: &progress, cancelled };
+                let result = self.model.decoder.rerun(&mut self.trace, layer, &heads, &control);
+                drop(progress);
+                if result.is_err() && self.ablated.is_empty() {
+                    self.trace = intact;
+                    return result;
+                }
+                self.intact = Some(intact);
+                if result.is_err() {
+                    self.trace.truncate(0);
+                    self.model.decoder.extend(&mut self.trace, &ids, &self.ablated, &Control::FREE)?;
+                    return result;
+                }
             }
-            let ids = self.trace.ids.clone();
-            let progress = self.progress("running the prompt without the ablated heads");
-            let control = Control { progress: &progress, cancelled };
-            let result = self.model.decoder.rerun(&mut self.trace, layer, &heads, &control);
-            drop(progress);
-            if result.is_err() {
-                self.trace.truncate(0);
-                self.model.decoder.extend(&mut self.trace, &ids, &self.ablated, &Control::FREE)?;
-                return result;
-            }
-        }
-        if heads.is_empty() {
-            self.intact = None;
         }
         self.ablated = heads;
         self.tell_tokens(epoch);
@@ -215,7 +223,7 @@ impl Session {
             self.tell(Event::Note(self.model.where_logits_break(&last)?));
         }
         let unablated = match &self.intact {
-            Some(last) if has_head && query < last.dim(0)? => Some(self.candidates(last, query)?.into()),
+            Some(intact) if has_head => Some(self.candidates(&intact.last.view()?, query)?.into()),
             _ => None,
         };
         self.tell(Event::Candidates { epoch, query, top: top.into(), unablated });
@@ -228,13 +236,7 @@ impl Session {
     /// How much each order of terms lowers the loss at a token, no head ablated: the token, its target and the losses.
     pub fn terms(&self, query: usize, control: &Control<'_>) -> Result<(Token, Token, Terms)> {
         let decoder = &self.model.decoder;
-        let mut whole = decoder.trace();
-        let trace = if self.ablated.is_empty() {
-            &self.trace
-        } else {
-            decoder.extend(&mut whole, &self.trace.ids, &BTreeSet::new(), control)?;
-            &whole
-        };
+        let trace = self.intact.as_ref().unwrap_or(&self.trace);
         let expansion = Expansion::of(decoder, trace, control)?;
         let Some(&token) = trace.ids.get(query) else { bail!("there is no token {query} to look at") };
         let target = match trace.ids.get(query + 1) {

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::head::Head;
 
-/// A tensor that grows along its second-last dimension (tokens), with room to spare so that a step copies one token.
+/// A tensor that grows along its second-last dimension (tokens), with room to spare so that a step copies one token. A copy
+/// shares its memory, and the room in it.
+#[derive(Clone)]
 pub struct Grow {
     buffer: Option<Tensor>,
     len: usize,
@@ -66,6 +68,7 @@ impl Grow {
 }
 
 /// What one layer leaves.
+#[derive(Clone)]
 pub struct LayerTrace {
     /// Residual stream before the layer, `[tokens, width]`.
     pub residual: Grow,
@@ -111,6 +114,10 @@ impl LayerTrace {
 }
 
 /// The trace of a prompt: O(layers x tokens x width), never layers x heads x tokens x tokens.
+///
+/// A copy may be run on with heads ablated and the original without: they share the layers before the first ablated one,
+/// where both add the same.
+#[derive(Clone)]
 pub struct Trace {
     spec: Arc<Spec>,
     rules: Arc<[Rule]>,
