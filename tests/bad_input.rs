@@ -33,6 +33,8 @@ fn refused(arguments: &[&str], expected: &[&str]) {
     let last = said.lines().last().unwrap_or_default();
     assert!(!said.contains("panicked"), "{said}");
     assert_eq!(said.lines().filter(|line| line.starts_with("attnscope: ")).count(), 1, "{said}");
+    let told = last.matches("config.json: ").count();
+    assert!(told < 2, "a file is named {told} times: {last}");
     for part in expected {
         assert!(last.contains(part), "`{part}` is not in: {last}");
     }

@@ -41,7 +41,7 @@ mod wrapping;
 
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, sync::LazyLock};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use serde_json::{Map, Value};
 
 use self::{gguf::Architecture, reads::Reads, wrapping::Unwrapped};
@@ -203,8 +203,7 @@ impl Family {
         };
         // Heads are beside what is wrapped, or in it.
         let (weights, mut others) = heads::set_apart(Cow::Borrowed(weights));
-        let Unwrapped { mut reading, weights, remark } =
-            wrapping::unwrap(weights, &read).with_context(|| origin.to_owned())?;
+        let Unwrapped { mut reading, weights, remark } = wrapping::unwrap(weights, origin, &read)?;
         let (weights, inside) = heads::set_apart(weights);
         others.extend(inside);
         let (plan, of_ties) = ties::heed(reading.plan, &weights);

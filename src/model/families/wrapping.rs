@@ -25,12 +25,14 @@ pub struct Unwrapped<'w> {
     pub remark: Option<String>,
 }
 
-/// Reads the model in `weights` whatever its names begin with; `read` does so where they begin as the family has it.
+/// Reads the model in `weights` whatever its names begin with; `read` does so where they begin as the family has it, and
+/// `origin` names it in errors.
 ///
 /// # Errors
 /// Those of `read`, and when the weights are those of several models.
 pub fn unwrap<'w>(
     weights: Cow<'w, Weights>,
+    origin: &str,
     read: &dyn Fn(&Weights) -> Result<Reading>,
 ) -> Result<Unwrapped<'w>> {
     let reading = read(&weights)?;
@@ -46,7 +48,7 @@ pub fn unwrap<'w>(
         }),
         (root, []) => weights.filtered(|name| name.strip_prefix(root)),
         _ => bail!(
-            "the weights are those of {} models, whose tensors begin with {}: keep those of one of them in a file",
+            "{origin}: the weights are those of {} models, whose tensors begin with {}: keep those of one of them in a file",
             roots.len(),
             list(roots.iter().map(|root| format!("`{}`", excerpt(root))), 4).unwrap_or_default()
         ),
