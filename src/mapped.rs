@@ -6,10 +6,11 @@
 
 use std::{
     ffi::c_void,
-    fs::File,
+    fs::{File, Metadata},
     io,
     mem::MaybeUninit,
     ops::Deref,
+    os::unix::fs::MetadataExt,
     path::Path,
     ptr,
     sync::{
@@ -44,7 +45,7 @@ impl Mapped {
             unsafe { Mmap::map(&file) }.with_context(|| format!("{} cannot be mapped", path.display()))?;
         listen().with_context(|| format!("{} cannot be watched", path.display()))?;
         let name = bounded(&line(&path.display().to_string()));
-        let range = Listed::add(&map, &name);
+        let range = Listed::add(&map, &name, identity(&file.metadata()?));
         Ok(Self { map, range })
     }
 }
@@ -68,6 +69,7 @@ struct Listed {
     /// Its first address; the last there is where the map is gone.
     start: AtomicUsize,
     length: usize,
+    file: Identity,
     message: String,
     next: Option<&'static Listed>,
 }
@@ -75,10 +77,11 @@ struct Listed {
 static LIST: AtomicPtr<Listed> = AtomicPtr::new(ptr::null_mut());
 
 impl Listed {
-    fn add(bytes: &[u8], name: &str) -> &'static Self {
+    fn add(bytes: &[u8], name: &str, file: Identity) -> &'static Self {
         let entry: *mut Self = Box::leak(Box::new(Self {
             start: AtomicUsize::new(bytes.as_ptr() as usize),
             length: bytes.len(),
+            file,
             message: format!(
                 "attnscope: {name} became shorter while it was read: something else writes to it; open it when that is done\n"
             ),
@@ -97,15 +100,35 @@ impl Listed {
         }
     }
 
-    /// The map that an address is in.
-    fn of(address: usize) -> Option<&'static Self> {
+    fn all() -> impl Iterator<Item = &'static Self> {
         // SAFETY: as in `add`.
         let first = unsafe { LIST.load(Ordering::SeqCst).as_ref() };
-        std::iter::successors(first, |entry| entry.next).find(|entry| {
+        std::iter::successors(first, |entry| entry.next)
+    }
+
+    /// The map that an address is in.
+    fn of(address: usize) -> Option<&'static Self> {
+        Self::all().find(|entry| {
             let start = entry.start.load(Ordering::SeqCst);
             address.checked_sub(start).is_some_and(|offset| offset < entry.length)
         })
     }
+}
+
+/// Device and number of a file, which are the same under all its names.
+type Identity = (u64, u64);
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
+
+/// Whether the file at `path`, links followed, is in memory now.
+pub fn is_mapped(path: &Path) -> bool {
+    let is_open = |entry: &Listed| entry.start.load(Ordering::SeqCst) != usize::MAX;
+    path.metadata().is_ok_and(|file| {
+        let file = identity(&file);
+        Listed::all().any(|entry| entry.file == file && is_open(entry))
+    })
 }
 
 /// What is done before the program ends because of a cut file.

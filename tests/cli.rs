@@ -532,3 +532,27 @@ fn weights_that_are_cut_while_they_are_read_are_one_line_and_leave_nothing() {
     assert!(said.starts_with("attnscope: ") && said.contains("became shorter"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
+
+#[test]
+fn a_trace_never_takes_the_place_of_its_model() {
+    let folder = copied("gpt2");
+    let at = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink("model.safetensors", at("link.safetensors")).unwrap();
+    fs::hard_link(at("model.safetensors"), at("other")).unwrap();
+    let gguf = copied("gguf-llama-q8");
+    let gguf = gguf.path().join("model.gguf");
+    let model = folder.path().to_path_buf();
+    let targets =
+        ["model.safetensors", "link.safetensors", "other", "config.json"].map(|name| (&model, at(name)));
+    for (model, out) in targets.into_iter().chain([(&gguf, gguf.clone())]) {
+        let before = fs::read(&out).unwrap();
+        let (model, name) = (model.to_str().unwrap(), out.to_str().unwrap());
+        let said = complaint(&["trace", model, "-q", "--ids", "1,2", "--out", name]);
+        assert!(said.contains("it is a file of the model"), "{said}");
+        assert_eq!(fs::read(&out).unwrap(), before);
+    }
+    let out = at("trace.safetensors");
+    for _ in 0..2 {
+        stdout(&["trace", model.to_str().unwrap(), "-q", "--ids", "1,2", "--out", out.to_str().unwrap()]);
+    }
+}

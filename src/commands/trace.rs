@@ -14,7 +14,7 @@ use crate::{
     cli::{Common, TraceArgs},
     engine::open::Model,
     head::Head,
-    memory,
+    mapped, memory,
     model::{decoder::Control, trace::Trace},
     output,
     text::size,
@@ -37,6 +37,7 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
             count => bail!("--layers {layer}: the model's layers go from 0 to {}", count - 1),
         }
     }
+    check_target(&args.out, &model)?;
     let ids = open::ids(&model, &input, args.bos, common.quiet)?;
     check_disk(args, &model, ids.len(), layers.len())?;
     let bar = RefCell::new(Bar::new(common));
@@ -74,6 +75,22 @@ fn write(parts: &[Part<'_>], out: &mut dyn Write) -> Result<()> {
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     parts.iter().try_for_each(|part| part.write(out))
+}
+
+/// Refuses to write over a file of the model itself: its weights, under whatever name, and what describes them beside.
+fn check_target(out: &Path, model: &Model) -> Result<()> {
+    let folder = |path: &Path| path.canonicalize().ok().filter(|path| path.is_dir());
+    let is_beside = || {
+        let target = out.canonicalize().ok().filter(|target| target.is_file());
+        let is_tensors = |target: &Path| target.extension().is_some_and(|kind| kind == "safetensors");
+        target.is_some_and(|target| {
+            !is_tensors(&target) && target.parent() == folder(Path::new(&model.info.source)).as_deref()
+        })
+    };
+    if mapped::is_mapped(out) || is_beside() {
+        bail!("--out {}: it is a file of the model that is traced; name another", out.display());
+    }
+    Ok(())
 }
 
 /// Refuses to begin what the disk has no room for, where the system tells.
