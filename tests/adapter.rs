@@ -323,3 +323,27 @@ fn adapters_that_are_not_merged_say_why() {
         .unwrap();
     refused(folder.path(), Some("gpt2"), &["adapter_model.safetensors is no whole safetensors file"]);
 }
+
+#[test]
+fn names_that_a_training_stack_put_before_an_adapter_s_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = adapter("tied-embedding");
+    std::fs::copy(from.join("adapter_config.json"), folder.path().join("adapter_config.json")).unwrap();
+    let file = "adapter_model.safetensors";
+    let tensors = candle_core::safetensors::load(from.join(file), &candle_core::Device::Cpu).unwrap();
+    let wrapped = tensors.into_iter().map(|(name, tensor)| (format!("module.policy.{name}"), tensor));
+    candle_core::safetensors::save(&wrapped.collect(), folder.path().join(file)).unwrap();
+    let logits = |model: &std::path::Path| {
+        let request = OpenRequest {
+            model: Some(model.display().to_string()),
+            base: Some(fixture("llama-tied-mqa").display().to_string()),
+            ..OpenRequest::default()
+        };
+        let model = Model::open(&request, &Nobody).unwrap();
+        let mut trace = model.decoder.trace();
+        model.decoder.extend(&mut trace, &[5, 9, 60, 5], &BTreeSet::new(), &Control::FREE).unwrap();
+        let logits = model.decoder.logits(&trace.last.view().unwrap()).unwrap();
+        logits.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(logits(folder.path()), logits(&from));
+}

@@ -169,15 +169,19 @@ fn sound_models_and_what_a_prompt_does_not_reach_say_nothing() {
 
 #[test]
 fn the_explorer_says_it_too() {
-    for (tensor, step) in
-        [("model.layers.1.mlp.up_proj.weight", "layer 1's MLP"), ("lm_head.weight", "the unembedding")]
-    {
-        let folder = spoilt("llama3-rope", tensor, set(0, f32::NAN));
+    // The last is that of a token which is not in the prompt and comes behind it.
+    for (tensor, at, query, step) in [
+        ("model.layers.1.mlp.up_proj.weight", 0, 2, "layer 1's MLP"),
+        ("lm_head.weight", 0, 2, "the unembedding"),
+        ("model.embed_tokens.weight", 90 * 32, 3, "the embedding at token 3 (#90)"),
+    ] {
+        let folder = spoilt("llama3-rope", tensor, set(at, f32::NAN));
         let model = Some(folder.path().display().to_string());
         let engine = Engine::spawn(OpenRequest { model, ..OpenRequest::default() });
-        let look = Look { head: Head::new(0, 1), query: 2, fits: (8, 8), pool: Pool::Max };
+        let look = Look { head: Head::new(0, 1), query, fits: (8, 8), pool: Pool::Max };
         engine.send(Request::Prompt { epoch: 1, input: PromptInput::Ids(vec![3, 4, 5]), bos: Bos::Off });
-        engine.send(Request::Look { epoch: 1, look });
+        engine.send(Request::Append { epoch: 2, token: Some(90) });
+        engine.send(Request::Look { epoch: 2, look });
         let mut notes = Vec::new();
         loop {
             match engine.events.recv_timeout(Duration::from_secs(60)).unwrap() {

@@ -219,8 +219,12 @@ impl Session {
         let top = if has_head { self.candidates(&self.trace.last.view()?, query)? } else { Vec::new() };
         if !self.broken && top.iter().any(|candidate| !candidate.logit.is_finite()) {
             self.broken = true;
-            let last = self.trace.last.view()?.narrow(0, query, 1)?;
-            self.tell(Event::Note(self.model.where_logits_break(&last)?));
+            // A token that was added, or what an ablation changed, may break earlier than the logits do.
+            let broken = match self.model.where_it_breaks(&self.trace)? {
+                Some(broken) => broken,
+                None => self.model.where_logits_break(&self.trace.last.view()?.narrow(0, query, 1)?)?,
+            };
+            self.tell(Event::Note(broken));
         }
         let unablated = match &self.intact {
             Some(intact) if has_head => Some(self.candidates(&intact.last.view()?, query)?.into()),

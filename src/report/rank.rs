@@ -40,7 +40,7 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { length, batch, seed, bos, .. } = self;
         let bos = if *bos { "BOS, then " } else { "" };
-        write!(f, "{bos}{length} random tokens, twice; {batch} sequences, seed {seed}")
+        write!(f, "{bos}{length} random tokens, twice; {}, seed {seed}", count(*batch, "sequence"))
     }
 }
 
@@ -150,8 +150,13 @@ impl<'a> Ranking<'a> {
         out
     }
 
-    /// A line about which heads may be first, where several may; no two of them are told apart.
+    /// A line about which heads may be first, where several may; no two of them are told apart. Of one sequence nothing is
+    /// known about that.
     fn doubt_about_the_first(&self) -> String {
+        let kind = Kind::of(self.settings.by);
+        if self.settings.draws.contains(&(kind, 1)) {
+            return "one sequence does not say which heads can be told apart: --batch 4 does\n".into();
+        }
         if self.firsts.len() < 2 {
             return String::new();
         }
@@ -161,7 +166,7 @@ impl<'a> Ranking<'a> {
             more => format!(" and {more} more"),
         };
         format!(
-            "{} do not tell apart {}{more} (95%): any may be first; see --until\n",
+            "{} do not tell apart {}{more} (95%): any may be first; more sequences (--batch, --until) may tell\n",
             count(self.settings.batch, "sequence"),
             named.join(", "),
         )
@@ -413,7 +418,7 @@ mod tests {
         insta::assert_snapshot!(ranking(&model, Score::Induction, Some(2)).table(), @r###"
         tiny (embedded) · 2 layers x 2 heads · cpu f32
         BOS, then 50 random tokens, twice; 4 sequences, seed 0; sorted by induction
-        4 sequences do not tell apart 1.0, 1.1 (95%): any may be first; see --until
+        4 sequences do not tell apart 1.0, 1.1 (95%): any may be first; more sequences (--batch, --until) may tell
 
         rank  head     induction  chance  previous  duplicate    sink    self  entropy  prefix      tl
          1-2  1.0          0.912   0.020     0.088          -       -       -        -       -       -
@@ -429,6 +434,18 @@ mod tests {
            2  1.1          0.250   0.020     0.750          -       -       -        -       -       -
                           ±0.012       -    ±0.001          -       -       -        -       -       -
         "###);
+    }
+
+    #[test]
+    fn one_sequence_is_said_to_tell_nothing_apart() {
+        let model = model();
+        let draws = Kind::ALL.map(|kind| (kind, 1));
+        let settings = Settings { batch: 1, draws, ..settings(Score::Induction) };
+        let doubts = vec![Doubt::default(); 4];
+        let table = Ranking::new(&model, settings, &scores(), &doubts, None).table();
+        let said: Vec<&str> = table.lines().skip(1).take(2).collect();
+        assert!(said[0].contains("twice; 1 sequence, seed 0"), "{table}");
+        assert!(said[1].starts_with("one sequence does not say"), "{table}");
     }
 
     #[test]

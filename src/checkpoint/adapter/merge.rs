@@ -107,9 +107,9 @@ pub fn merge(
     Ok(remark.into_iter().chain(tied.and_then(|tied| tied.settle(base, values))).collect())
 }
 
-/// The name of an adapter's tensor as the base's begin.
+/// The name of an adapter's tensor as the base's begin, whatever a training stack put before peft's part of it.
 fn in_base(tensor: &StoredTensor) -> &str {
-    tensor.name.strip_prefix(PREFIX).unwrap_or(&tensor.name)
+    tensor.name.split_once(PREFIX).map_or(&*tensor.name, |(_, name)| name)
 }
 
 /// The module, the part of its change and what is behind that in a name such as `h.0.attn.c_attn.lora_A.weight`; older

@@ -22,12 +22,12 @@ const PACKINGS: [Packing; 16] = [
     packing("bitsandbytes in 4 bits", ".weight", &[".weight.absmax"]),
     packing("bitsandbytes in 8 bits", ".weight", &[".SCB"]),
     packing("GPTQ", ".qweight", &[".scales", ".g_idx"]),
-    packing("AWQ, or an early GPTQ,", ".qweight", &[".scales", ".qzeros"]),
+    packing("AWQ or an early GPTQ", ".qweight", &[".scales", ".qzeros"]),
     packing("MLX", ".weight", &[".scales"]),
     packing("ModelOpt in NVFP4", ".weight", &[".weight_scale", ".weight_scale_2"]),
     packing("compressed-tensors in NVFP4", ".weight_packed", &[".weight_global_scale"]),
     packing("compressed-tensors", ".weight_packed", &[".weight_scale"]),
-    packing("compressed-tensors in int8, or BitNet,", ".weight", &[".weight_scale"]),
+    packing("compressed-tensors in int8 or BitNet", ".weight", &[".weight_scale"]),
     packing("EETQ", ".weight", &[".weight_scales"]),
     packing("quanto", ".weight._data", &[".weight._scale"]),
     packing("HQQ", ".W_q", &[]),
@@ -52,7 +52,7 @@ pub fn refuse(weights: &Weights) -> Result<()> {
     });
     match found {
         Some((tool, name)) => bail!(
-            "tensor `{}` is packed as {tool} packs weights, which is not read: open the model that is not quantised, or a \
+            "tensor `{}` was packed by {tool}, which is not read: open the model that is not quantised, or a \
              GGUF file of it",
             name.escape_debug()
         ),
@@ -82,12 +82,12 @@ mod tests {
             (&["weight", "weight.quant_map"][..], &["weight.absmax"][..], "bitsandbytes in 4 bits"),
             (&["weight", "weight.absmax", "weight.quant_state.bitsandbytes__nf4"], &[], "bitsandbytes in 4"),
             (&["weight", "weight_format"], &["SCB"], "bitsandbytes in 8 bits"),
-            (&["qweight", "qzeros", "g_idx"], &["scales", "bias"], "GPTQ packs"),
+            (&["qweight", "qzeros", "g_idx"], &["scales", "bias"], "by GPTQ,"),
             (&["qweight", "qzeros"], &["scales"], "AWQ"),
             (&["weight"], &["scales", "biases"], "MLX"),
             (&["weight"], &["weight_scale", "weight_scale_2", "input_scale"], "ModelOpt in NVFP4"),
             (&["weight_packed"], &["weight_scale", "weight_global_scale"], "compressed-tensors in NVFP4"),
-            (&["weight_packed", "weight_shape"], &["weight_scale"], "compressed-tensors packs"),
+            (&["weight_packed", "weight_shape"], &["weight_scale"], "by compressed-tensors,"),
             (&["weight"], &["weight_scale"], "compressed-tensors in int8"),
             (&["weight"], &["weight_scales"], "EETQ"),
             (&["weight._data"], &["weight._scale"], "quanto"),
