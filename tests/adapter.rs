@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -18,7 +17,7 @@ use attnscope::{
     },
     engine::open::{Model, OpenRequest},
     head::Head,
-    model::decoder::Control,
+    model::decoder::Pass,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -120,7 +119,7 @@ fn a_merged_model_computes_what_pefts_does() {
 
         let ids = [5, 9, 60, 5, 9, 33].map(|id| id % model.info.vocabulary as u32);
         let mut trace = model.decoder.trace();
-        model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE).unwrap();
+        model.decoder.extend(&mut trace, &ids, &Pass::FREE).unwrap();
         let logits = model.decoder.logits(&trace.last.view().unwrap()).unwrap();
         let logits: Vec<f32> = logits.flatten_all().unwrap().to_vec1().unwrap();
         for layer in 0..model.info.layers {
@@ -341,7 +340,7 @@ fn names_that_a_training_stack_put_before_an_adapter_s_change_nothing() {
         };
         let model = Model::open(&request, &Nobody).unwrap();
         let mut trace = model.decoder.trace();
-        model.decoder.extend(&mut trace, &[5, 9, 60, 5], &BTreeSet::new(), &Control::FREE).unwrap();
+        model.decoder.extend(&mut trace, &[5, 9, 60, 5], &Pass::FREE).unwrap();
         let logits = model.decoder.logits(&trace.last.view().unwrap()).unwrap();
         logits.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };

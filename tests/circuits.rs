@@ -27,7 +27,7 @@ use attnscope::{
     checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
     head::Head,
-    model::decoder::Control,
+    model::decoder::{Control, Pass},
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -267,7 +267,7 @@ fn terms_are_those_of_the_path_expansion_multiplied_out() {
             None => vec![3, 4, 5],
         };
         let mut trace = decoder.trace();
-        decoder.extend(&mut trace, &ids, &BTreeSet::new(), &FREE).unwrap();
+        decoder.extend(&mut trace, &ids, &Pass::FREE).unwrap();
         let terms = terms::terms(decoder, &trace, &FREE);
         if case.name != "attn-only" {
             assert!(terms.unwrap_err().to_string().contains("attention-only"));

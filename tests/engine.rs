@@ -290,3 +290,33 @@ fn dropping_the_engine_ends_it() {
     while events.try_recv().is_ok() {}
     assert!(events.recv().is_err(), "the engine's end of the channel is closed");
 }
+
+#[test]
+fn what_is_said_of_a_head_is_what_its_ablation_does() {
+    let engine = spawn("llama-gqa");
+    let head = Head::new(0, 1);
+    // No token comes twice, so that what is followed is the most probable one.
+    engine.send(prompt(1, &[5, 9, 7, 11, 40, 3]));
+    tokens(&engine, 1);
+    for query in [2, 4, 5] {
+        let look = Look { head, query, ..look(query) };
+        engine.send(Request::Look { epoch: 1, look });
+        let explanation = wait(&engine, |event| match event {
+            Event::Explanation { explanation, .. } if explanation.query == query => Some(explanation.clone()),
+            _ => None,
+        });
+        let influence = explanation.influence.clone().unwrap();
+        engine.send(Request::Ablate { epoch: 2, heads: BTreeSet::from([head]) });
+        engine.send(Request::Look { epoch: 2, look });
+        let ablated = wait(&engine, |event| match event {
+            Event::Candidates { query: of, top, unablated: Some(_), .. } if *of == query => Some(top.clone()),
+            _ => None,
+        });
+        let told = ablated.iter().find(|candidate| candidate.token == influence.target);
+        let told = told.unwrap_or_else(|| panic!("token {query}: not among the best"));
+        let difference = (told.probability - influence.without).abs();
+        assert!(difference < 1e-6, "token {query}: {} and {}", told.probability, influence.without);
+        assert!((influence.probability - influence.without).abs() > 1e-6, "it makes no difference");
+        engine.send(Request::Ablate { epoch: 1, heads: BTreeSet::new() });
+    }
+}

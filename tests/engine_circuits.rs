@@ -26,7 +26,7 @@ use attnscope::{
         },
     },
     head::Head,
-    model::decoder::Control,
+    model::decoder::{Control, Pass},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -167,7 +167,7 @@ fn terms_are_of_the_query_token_and_of_the_whole_model() {
         other => panic!("{other:?}"),
     };
     let mut trace = model.decoder.trace();
-    model.decoder.extend(&mut trace, &ids, &Default::default(), &FREE).unwrap();
+    model.decoder.extend(&mut trace, &ids, &Pass::FREE).unwrap();
     let expansion = terms::Expansion::of(&model.decoder, &trace, &FREE).unwrap();
     let whole = terms_at(1, 4);
     assert_eq!(whole, (9, 7, expansion.over(4..5, &[7]).unwrap()));

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
-
 use attnscope::{
     analysis::{
         benchmark::{Benchmark, Blocks, Bos, Kind, RankSettings},
@@ -13,7 +11,7 @@ use attnscope::{
     checkpoint::weights::{StoredTensor, WeightType, Weights},
     head::Head,
     model::{
-        decoder::{Control, Decoder},
+        decoder::{Control, Decoder, Pass},
         families, load,
         place::{DtypeChoice, Placement},
         trace::Trace,
@@ -195,7 +193,7 @@ fn draws_are_measured_one_by_one() {
         .map(|draw| {
             let mut trace = decoder.trace();
             let ids = benchmark.sequence(Kind::Repeat, draw);
-            decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE).unwrap();
+            decoder.extend(&mut trace, &ids, &Pass::FREE).unwrap();
             trace
         })
         .collect();

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{Cursor, Write},
     path::{Path, PathBuf},
@@ -18,7 +17,7 @@ use attnscope::{
         weights::{WeightType, Weights},
     },
     engine::open::{Model, OpenRequest},
-    model::decoder::Control,
+    model::decoder::Pass,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -65,7 +64,7 @@ fn logits(model: &str) -> (Vec<f32>, u64) {
     let request = OpenRequest { model: Some(model.into()), ..OpenRequest::default() };
     let model = Model::open(&request, &Nobody).unwrap();
     let mut trace = model.decoder.trace();
-    model.decoder.extend(&mut trace, &[5, 9, 60, 5, 9, 33], &BTreeSet::new(), &Control::FREE).unwrap();
+    model.decoder.extend(&mut trace, &[5, 9, 60, 5, 9, 33], &Pass::FREE).unwrap();
     let logits = model.decoder.logits(&trace.last.view().unwrap()).unwrap();
     (logits.flatten_all().unwrap().to_vec1().unwrap(), model.info.parameters)
 }

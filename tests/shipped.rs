@@ -23,7 +23,10 @@ use attnscope::{
         protocol::{Bos, PromptInput},
     },
     head::Head,
-    model::decoder::Control,
+    model::{
+        decoder::{Control, Pass},
+        edit::{Edit, Edits},
+    },
     train::names::NAME_PROMPTS,
 };
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -54,8 +57,12 @@ fn best(model: &Model, layer: usize, scores: &[HeadScores], by: Score) -> (Head,
 /// The most probable token after a prompt, and the probability of each.
 fn next(model: &Model, prompt: &str, ablated: &BTreeSet<Head>) -> (u32, Vec<f32>) {
     let ids = model.encode(&PromptInput::Text(prompt.into()), Bos::Auto).unwrap();
+    let mut clean = model.decoder.trace();
+    model.decoder.extend(&mut clean, &ids, &Pass::FREE).unwrap();
+    let ablations: Vec<Edit> = ablated.iter().copied().map(Edit::ablation).collect();
+    let edits = Edits::of(&model.decoder, &ablations, &clean, ids.len()).unwrap();
     let mut trace = model.decoder.trace();
-    model.decoder.extend(&mut trace, &ids, ablated, &Control::FREE).unwrap();
+    model.decoder.extend(&mut trace, &ids, &Pass::edited(&edits, &Control::FREE)).unwrap();
     let last = trace.last.view().unwrap();
     let logits = model.decoder.logits(&last.narrow(0, ids.len() - 1, 1).unwrap()).unwrap();
     let probabilities = explain::probabilities(&logits.flatten_all().unwrap().to_vec1().unwrap());

@@ -19,7 +19,10 @@ use attnscope::{
         protocol::{Bos, PromptInput},
     },
     head::Head,
-    model::{decoder::Control, place::DtypeChoice},
+    model::{
+        decoder::{Control, Pass},
+        place::DtypeChoice,
+    },
 };
 use serde::Deserialize;
 
@@ -61,7 +64,7 @@ fn a_prompt_agrees_with_the_reference() {
     let ids = model.encode(&PromptInput::Text(reference.prompt.clone()), Bos::Auto).unwrap();
     assert_eq!(ids, reference.ids);
     let mut trace = model.decoder.trace();
-    model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE).unwrap();
+    model.decoder.extend(&mut trace, &ids, &Pass::FREE).unwrap();
     for (head, expected) in &reference.rows {
         let row = trace.row(head.parse::<Head>().unwrap(), ids.len() - 1).unwrap();
         for (weight, expected) in row.iter().zip(expected) {

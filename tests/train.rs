@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -14,7 +13,7 @@ use attnscope::{
     checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
     head::Head,
-    model::decoder::Control,
+    model::decoder::Pass,
     train::model::Model as Trained,
 };
 use candle_core::{DType, Device, Tensor};
@@ -185,7 +184,7 @@ fn every_kind_of_snapshot_opens_and_computes_what_was_trained() {
         let model = Some(snapshot.display().to_string());
         let opened = Model::open(&OpenRequest { model, ..OpenRequest::default() }, &Nobody).unwrap();
         let mut trace = opened.decoder.trace();
-        opened.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE).unwrap();
+        opened.decoder.extend(&mut trace, &ids, &Pass::FREE).unwrap();
         let logits = opened.decoder.logits(&trace.last.view().unwrap()).unwrap();
         assert!(apart(&logits, &expected.logits.squeeze(0).unwrap()) < 1e-4, "{out}");
         for (layer, pattern) in expected.patterns.iter().enumerate() {

@@ -1,7 +1,5 @@
 //! Losses: how surprised a model is by the next token, in nats, and what repetition and context take off it.
 
-use std::collections::BTreeSet;
-
 use anyhow::Result;
 use candle_core::{D, DType, Device};
 use serde::Serialize;
@@ -10,7 +8,7 @@ use super::{
     benchmark::{Benchmark, Kind},
     rank::Mean,
 };
-use crate::model::decoder::{Control, Decoder};
+use crate::model::decoder::{Control, Decoder, Pass};
 
 /// Rows of logits made at once; all of a long text would not fit.
 const ROWS: usize = 64;
@@ -20,7 +18,7 @@ const ROWS: usize = 64;
 pub fn per_token(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Result<Vec<f32>> {
     let Some(read) = ids.len().checked_sub(1).filter(|&read| read > 0) else { return Ok(Vec::new()) };
     let mut trace = decoder.trace();
-    decoder.extend(&mut trace, &ids[..read], &BTreeSet::new(), control)?;
+    decoder.extend(&mut trace, &ids[..read], &Pass::plain(control))?;
     let last = trace.last.view()?;
     let mut losses = Vec::with_capacity(read);
     for start in (0..read).step_by(ROWS) {

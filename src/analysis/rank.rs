@@ -21,7 +21,7 @@ use super::{
 };
 use crate::model::{
     attention::{Place, Rows, Tile, Watch},
-    decoder::{Control, Decoder},
+    decoder::{Control, Decoder, Pass},
 };
 
 mod sums;
@@ -122,7 +122,7 @@ pub fn measure(
     let measured = |(&(kind, _), &length)| Measured { kind, blocks: benchmark.blocks(kind), length };
     let measured = draws.iter().zip(&lengths).map(measured).collect();
     let scoring = Scoring::new(spec.layers * spec.heads, spec.heads, measured);
-    decoder.stream(&sequences, &scoring, control)?;
+    decoder.stream(&sequences, &Pass { watch: Some(&scoring), ..Pass::plain(control) })?;
     Ok(scoring.tally())
 }
 

@@ -1,6 +1,6 @@
 //! `rank`: scores every head on repeated random tokens.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::cell::RefCell;
 
 use anyhow::Result;
 
@@ -15,7 +15,10 @@ use crate::{
     engine::open::Model,
     head::Head,
     memory,
-    model::{decoder::Control, place::DtypeChoice},
+    model::{
+        decoder::{Control, Pass},
+        place::DtypeChoice,
+    },
     report::rank::{Ranking, Settings},
     text::count,
 };
@@ -90,7 +93,7 @@ fn note_no_numbers(
         ));
         let mut trace = model.decoder.trace();
         let ids = benchmark.sequence(Kind::Repeat, 0);
-        model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE)?;
+        model.decoder.extend(&mut trace, &ids, &Pass::FREE)?;
         open::note_break(model, &trace, common.quiet)?;
     }
     Ok(())

@@ -1,9 +1,6 @@
 //! `show`: prints what one head attends to.
 
-use std::{
-    collections::BTreeSet,
-    io::{IsTerminal, stdout},
-};
+use std::io::{IsTerminal, stdout};
 
 use anyhow::{Result, bail};
 use ratatui::style::Color;
@@ -15,7 +12,7 @@ use crate::{
         map::{Pool, pattern_map},
     },
     cli::{Common, ShowArgs, ShowFormat},
-    model::decoder::Control,
+    model::decoder::Pass,
     report::heatmap::{Matrix, Row},
     term::color,
     ui::theme::{Depth, LEVELS, Theme},
@@ -37,7 +34,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
         bail!("--token {query}: the prompt has {} tokens, counted from 0", ids.len());
     }
     let mut trace = model.decoder.trace();
-    model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &Control::FREE)?;
+    model.decoder.extend(&mut trace, &ids, &Pass::FREE)?;
     open::note_break(&model, &trace, common.quiet)?;
     let mut tokens = model.tokens(&ids);
     // Without a tokenizer, the ids stand for themselves.

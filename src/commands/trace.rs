@@ -15,7 +15,10 @@ use crate::{
     engine::open::Model,
     head::Head,
     mapped, memory,
-    model::{decoder::Control, trace::Trace},
+    model::{
+        decoder::{Control, Pass},
+        trace::Trace,
+    },
     output,
     text::size,
 };
@@ -44,7 +47,7 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
     let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);
     let mut trace = model.decoder.trace();
     let control = Control { progress: &progress, cancelled: &|| false };
-    model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &control)?;
+    model.decoder.extend(&mut trace, &ids, &Pass::plain(&control))?;
     bar.borrow_mut().clear();
 
     let is_broken = open::note_break(&model, &trace, common.quiet)?;

@@ -1,11 +1,6 @@
 //! `verify`: compares a model with reference tensors that another program made of the same tokens.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    process::ExitCode,
-};
+use std::{cell::RefCell, collections::BTreeMap, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -18,7 +13,11 @@ use crate::{
     cli::{Common, VerifyArgs, VerifyFormat},
     engine::{open::Model, protocol::Bos, protocol::PromptInput},
     head::Head,
-    model::{decoder::Control, place::DtypeChoice, trace::Trace},
+    model::{
+        decoder::{Control, Pass},
+        place::DtypeChoice,
+        trace::Trace,
+    },
     report::verify::{Allowed, LogitReport, PatternReport, Verification},
     text::nearest,
 };
@@ -41,7 +40,7 @@ pub fn run(args: &VerifyArgs, common: &Common) -> Result<ExitCode> {
     let progress = |done, total| bar.borrow_mut().show("running the reference's tokens", done, total);
     let mut trace = model.decoder.trace();
     let control = Control { progress: &progress, cancelled: &|| false };
-    model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), &control)?;
+    model.decoder.extend(&mut trace, &ids, &Pass::plain(&control))?;
     bar.borrow_mut().clear();
 
     // Weights that are stored in a half type and not rounded are computed with in f32.

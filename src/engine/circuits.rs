@@ -3,15 +3,16 @@
 
 use std::{ops::Range, sync::Arc};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 
 use super::{
+    desk::Desk,
+    job::Job,
     open::Model,
     protocol::{
-        Candidate, Event, RankSettings, Token,
+        Candidate, Event, RankSettings, Request, Token,
         circuits::{Ask, Bug, Circuit, Facts, News, Role, Steps, Trigram},
     },
-    session::Session,
 };
 use crate::{
     analysis::{
@@ -50,9 +51,9 @@ const EMBEDDING: Embedding = Embedding::Effective;
 /// What is being computed and what was, of one model.
 #[derive(Default)]
 pub struct Circuits {
-    job: Option<Job>,
+    view: Option<View>,
     /// Views of the whole model that were left before they were done; they go on where they were.
-    left: Vec<Job>,
+    left: Vec<View>,
     ends: Option<Ends>,
     /// The previous-token score of every head.
     previous: Option<Vec<f32>>,
@@ -61,7 +62,7 @@ pub struct Circuits {
 }
 
 /// What a view needs, and how far it is.
-struct Job {
+struct View {
     ask: Ask,
     stage: Stage,
     /// Steps taken of the stage.
@@ -110,85 +111,97 @@ impl Stage {
     }
 }
 
-impl Circuits {
-    /// Whether a step can be taken.
-    pub fn is_working(&self) -> bool {
-        self.job.is_some()
-    }
-
-    /// Begins a view in the place of the one under way, or goes on with one that was left.
-    pub fn ask(&mut self, ask: Ask) {
-        self.leave();
-        let begun = self.left.iter().position(|job| job.ask == ask);
-        let job = begun.map(|index| self.left.swap_remove(index));
-        self.job = Some(job.unwrap_or(Job { ask, stage: Stage::Begun, at: 0 }));
-    }
-
-    /// Stops what is under way; asked again, it goes on.
-    pub fn stop(&mut self, session: &Session) {
-        if let Some(ask) = self.leave() {
-            tell(session, ask, News::Stopped);
+impl Job for Circuits {
+    fn take(&mut self, request: Request, desk: &mut Desk) -> Result<Option<Request>> {
+        match request {
+            Request::Circuits(ask) => self.ask(ask),
+            Request::StopCircuits => self.stop(desk),
+            other => return Ok(Some(other)),
         }
+        Ok(None)
     }
 
-    /// Tells that what is under way failed.
-    pub fn fail(&mut self, session: &Session, error: &anyhow::Error) {
-        if let Some(job) = self.job.take() {
-            tell(session, job.ask, News::Answer(Err(told(error))));
-        }
+    fn is_working(&self, _: &Desk) -> bool {
+        self.view.is_some()
     }
 
-    fn leave(&mut self) -> Option<Ask> {
-        let job = self.job.take()?;
-        let ask = job.ask.clone();
-        if ask.is_whole() {
-            self.left.push(job);
-        }
-        Some(ask)
-    }
-
-    /// Takes the next step; one that is cancelled is taken again later.
-    pub fn step(&mut self, session: &Session, cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let Some(job) = &mut self.job else { return Ok(()) };
-        if let Ask::Terms { epoch, .. } = job.ask
-            && epoch != session.epoch
+    fn step(&mut self, desk: &mut Desk, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let Some(view) = &mut self.view else { return Ok(()) };
+        if let Ask::Terms { epoch, .. } = view.ask
+            && epoch != desk.epoch
         {
             // The prompt is another one by now.
-            self.stop(session);
+            self.stop(desk);
             return Ok(());
         }
-        let model = &session.model;
-        let (stage, total, unit) = job.stage.describe(&model.decoder);
-        if job.at < total {
+        let model = &desk.model;
+        let (stage, total, unit) = view.stage.describe(&model.decoder);
+        if view.at < total {
             if total > 1 {
-                tell(session, job.ask.clone(), News::Working(Steps { stage, done: job.at, total, unit }));
+                tell(desk, view.ask.clone(), News::Working(Steps { stage, done: view.at, total, unit }));
             }
             let control = Control { progress: &|_, _| (), cancelled };
             control.check()?;
             let shared = Shared { ends: &self.ends, previous: &self.previous, expanded: &self.expanded };
-            shared.step(model, job, &control)?;
-            job.at += 1;
+            shared.step(model, view, &control)?;
+            view.at += 1;
         }
-        if job.at >= total {
-            self.finish_stage(session, cancelled)?;
+        if view.at >= total {
+            self.finish_stage(desk, cancelled)?;
         }
         Ok(())
     }
 
+    fn fail(&mut self, desk: &mut Desk, error: &Error) {
+        if let Some(view) = self.view.take() {
+            tell(desk, view.ask, News::Answer(Err(told(error))));
+        }
+    }
+
+    fn reopened(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Circuits {
+    /// Begins a view in the place of the one under way, or goes on with one that was left.
+    fn ask(&mut self, ask: Ask) {
+        self.leave();
+        let begun = self.left.iter().position(|view| view.ask == ask);
+        let view = begun.map(|index| self.left.swap_remove(index));
+        self.view = Some(view.unwrap_or(View { ask, stage: Stage::Begun, at: 0 }));
+    }
+
+    /// Stops what is under way; asked again, it goes on.
+    fn stop(&mut self, desk: &Desk) {
+        if let Some(ask) = self.leave() {
+            tell(desk, ask, News::Stopped);
+        }
+    }
+
+    fn leave(&mut self) -> Option<Ask> {
+        let view = self.view.take()?;
+        let ask = view.ask.clone();
+        if ask.is_whole() {
+            self.left.push(view);
+        }
+        Some(ask)
+    }
+
     /// Keeps what a stage has made and begins the next, or answers.
-    fn finish_stage(&mut self, session: &Session, cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let model = &session.model;
-        let Some(job) = &mut self.job else { return Ok(()) };
-        let ask = job.ask.clone();
-        let facts = match std::mem::replace(&mut job.stage, Stage::Begun) {
+    fn finish_stage(&mut self, desk: &Desk, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let model = &desk.model;
+        let Some(view) = &mut self.view else { return Ok(()) };
+        let ask = view.ask.clone();
+        let facts = match std::mem::replace(&mut view.stage, Stage::Begun) {
             Stage::Begun => None,
             Stage::Bigram => Some(bigram_facts(model, &ask)?),
             Stage::Terms => {
                 let Ask::Terms { query, .. } = ask else { bail!("no terms were asked for") };
                 let control = Control { progress: &|_, _| (), cancelled };
                 // Cancelled, it begins again.
-                job.at = 0;
-                let (token, target, terms) = session.terms(query, &control)?;
+                view.at = 0;
+                let (token, target, terms) = desk.terms(query, &control)?;
                 Some(Facts::Terms { token, target, terms })
             }
             Stage::Ends(sums) => {
@@ -210,7 +223,7 @@ impl Circuits {
             }
             Stage::Average(averaging, mut averages) => {
                 averages.push(averaging.finish(&model.decoder)?);
-                job.stage = averaged(&model.decoder, averages);
+                view.stage = averaged(&model.decoder, averages);
                 None
             }
             Stage::Profiles(_, profiles) => {
@@ -230,7 +243,7 @@ impl Circuits {
             }
             Stage::Strengths(_, strengths) => {
                 let found = self.expanded()?.of_strengths(&strengths, TRIGRAMS, 1)?;
-                return self.found(session, None, found);
+                return self.found(desk, None, found);
             }
             Stage::Found => {
                 let Ask::Trigrams { token: Some((input, role)), .. } = &ask else {
@@ -238,7 +251,7 @@ impl Circuits {
                 };
                 let id = model.single(input)?;
                 let found = self.expanded()?.with(*role, id, TRIGRAMS)?;
-                return self.found(session, Some(id), found);
+                return self.found(desk, Some(id), found);
             }
             Stage::Bugs(found, rows, mut bugs) => {
                 bugs.sort_by(|a, b| b.margin.total_cmp(&a.margin));
@@ -248,21 +261,21 @@ impl Circuits {
             }
         };
         if let Some(facts) = facts {
-            self.job = None;
-            answer(session, ask, facts);
+            self.view = None;
+            answer(desk, ask, facts);
             return Ok(());
         }
-        let begun = match self.job.as_ref().map(|job| &job.stage) {
+        let begun = match self.view.as_ref().map(|view| &view.stage) {
             Some(Stage::Begun) => {
                 let begun = if self.needs_ends(&ask) { self.summing() } else { None };
                 Some(begun.map_or_else(|| Ok((self.next_stage(model, &ask)?, 0)), Ok::<_, anyhow::Error>)?)
             }
             _ => None,
         };
-        if let Some(job) = &mut self.job {
-            job.at = 0;
+        if let Some(view) = &mut self.view {
+            view.at = 0;
             if let Some(begun) = begun {
-                (job.stage, job.at) = begun;
+                (view.stage, view.at) = begun;
             }
         }
         Ok(())
@@ -274,8 +287,8 @@ impl Circuits {
 
     /// The sums that another view was left at, to go on with; that view will find them done.
     fn summing(&mut self) -> Option<(Stage, usize)> {
-        let job = self.left.iter_mut().find(|job| matches!(job.stage, Stage::Ends(_)))?;
-        Some((std::mem::replace(&mut job.stage, Stage::Begun), std::mem::take(&mut job.at)))
+        let view = self.left.iter_mut().find(|view| matches!(view.stage, Stage::Ends(_)))?;
+        Some((std::mem::replace(&mut view.stage, Stage::Begun), std::mem::take(&mut view.at)))
     }
 
     /// The first stage of a view whose work is not done yet.
@@ -314,13 +327,13 @@ impl Circuits {
     }
 
     /// Answers with the skip-trigrams and goes on to their bugs.
-    fn found(&mut self, session: &Session, token: Option<u32>, found: Vec<SkipTrigrams>) -> Result<()> {
-        let model = &session.model;
+    fn found(&mut self, desk: &Desk, token: Option<u32>, found: Vec<SkipTrigrams>) -> Result<()> {
+        let model = &desk.model;
         let rows: Vec<Trigram> = found.iter().flat_map(|found| rows(model, found)).collect();
         let token = token.map(|id| model.token(id));
-        if let Some(job) = &mut self.job {
-            answer(session, job.ask.clone(), Facts::Trigrams { token, rows: rows.clone(), bugs: None });
-            (job.stage, job.at) = (Stage::Bugs(found, rows, Vec::new()), 0);
+        if let Some(view) = &mut self.view {
+            answer(desk, view.ask.clone(), Facts::Trigrams { token, rows: rows.clone(), bugs: None });
+            (view.stage, view.at) = (Stage::Bugs(found, rows, Vec::new()), 0);
         }
         Ok(())
     }
@@ -334,11 +347,11 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Takes a step of the job's stage.
-    fn step(&self, model: &Model, job: &mut Job, control: &Control<'_>) -> Result<()> {
-        let (decoder, at) = (&model.decoder, job.at);
+    /// Takes a step of the view's stage.
+    fn step(&self, model: &Model, view: &mut View, control: &Control<'_>) -> Result<()> {
+        let (decoder, at) = (&model.decoder, view.at);
         let missing = || anyhow!("a stage of the work was left out");
-        match &mut job.stage {
+        match &mut view.stage {
             Stage::Begun | Stage::Bigram | Stage::Terms | Stage::Found => {}
             Stage::Ends(sums) => sums.step(decoder, at)?,
             Stage::Spectra(spectra) => {
@@ -434,11 +447,11 @@ fn bug_of(model: &Model, bug: &trigram::Bug) -> Bug {
     }
 }
 
-fn answer(session: &Session, ask: Ask, facts: Facts) {
-    let decoder = &session.model.decoder;
+fn answer(desk: &Desk, ask: Ask, facts: Facts) {
+    let decoder = &desk.model.decoder;
     let left_out = left_out(decoder, &facts);
     let effective = !decoder.spec.mlp.is_empty() && !matches!(facts, Facts::Composition { .. });
-    tell(session, ask, News::Answer(Ok(Arc::new(Circuit { effective, left_out, facts }))));
+    tell(desk, ask, News::Answer(Ok(Arc::new(Circuit { effective, left_out, facts }))));
 }
 
 /// What the model has and the numbers leave out. Profiles and terms leave out nothing but tokens, which they say.
@@ -453,6 +466,6 @@ fn left_out(decoder: &Decoder, facts: &Facts) -> Vec<&'static str> {
     }
 }
 
-fn tell(session: &Session, ask: Ask, news: News) {
-    session.tell(Event::Circuits { ask, news });
+fn tell(desk: &Desk, ask: Ask, news: News) {
+    desk.tell(Event::Circuits { ask, news });
 }

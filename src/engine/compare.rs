@@ -1,18 +1,16 @@
 //! Two snapshots of a run on one prompt: what the stretch of training between them does to the loss on each token.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use super::{
-    guarded,
-    open::OpenRequest,
-    protocol::{Change, Comparison, Event, Pair},
-    session::Session,
-    training::Training,
+    desk::Desk,
+    job::Job,
+    protocol::{Change, Comparison, Event, Pair, Request},
 };
 use crate::{
     analysis::loss,
     checkpoint::run::{Stamp, stamp},
-    error::{is_interrupted, told},
+    error::told,
     model::decoder::Control,
     text::line,
 };
@@ -34,60 +32,53 @@ pub struct Comparing {
     before: Option<Before>,
 }
 
-impl Comparing {
-    /// Compares from now on, or no longer.
-    pub fn ask(&mut self, pair: Option<Pair>) {
+impl Job for Comparing {
+    fn take(&mut self, request: Request, _: &mut Desk) -> Result<Option<Request>> {
+        let Request::Compare(pair) = request else { return Ok(Some(request)) };
         self.wanted = pair;
+        Ok(None)
     }
 
-    /// Whether there is something to do.
-    pub fn is_working(&self) -> bool {
+    fn is_working(&self, _: &Desk) -> bool {
         self.wanted.is_some()
     }
 
-    /// Compares and tells; when it is cancelled, it begins again later.
-    pub fn step(
-        &mut self,
-        session: &Session,
-        training: &Training,
-        open: &OpenRequest,
-        cancelled: &dyn Fn() -> bool,
-    ) {
-        let Some(pair) = self.wanted else { return };
+    fn step(&mut self, desk: &mut Desk, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let Some(pair) = self.wanted else { return Ok(()) };
         // After a change of the prompt whoever asked asks again.
-        if pair.epoch == session.epoch {
-            let result = match guarded(|| self.compare(pair.before, session, training, open, cancelled)) {
-                Err(error) if is_interrupted(&error) => return,
-                result => result.map(Into::into).map_err(|error| line(&told(&error))),
-            };
-            session.tell(Event::Compared { pair, result });
+        if pair.epoch == desk.epoch {
+            let comparison = self.compare(pair.before, desk, cancelled)?;
+            desk.tell(Event::Compared { pair, result: Ok(comparison.into()) });
         }
         self.wanted = None;
+        Ok(())
     }
 
-    fn compare(
-        &mut self,
-        step: u64,
-        session: &Session,
-        training: &Training,
-        open: &OpenRequest,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<Comparison> {
+    fn fail(&mut self, desk: &mut Desk, error: &Error) {
+        if let Some(pair) = self.wanted.take() {
+            desk.tell(Event::Compared { pair, result: Err(line(&told(error))) });
+        }
+    }
+}
+
+impl Comparing {
+    fn compare(&mut self, step: u64, desk: &Desk, cancelled: &dyn Fn() -> bool) -> Result<Comparison> {
+        let training = &desk.training;
         let snapshot =
             training.snapshot(step).with_context(|| format!("the run has no step {step} any more"))?;
-        let (ids, stamp) = (session.ids(), stamp(snapshot));
+        let (ids, stamp) = (desk.ids(), stamp(snapshot));
         let control = Control { progress: &|_, _| (), cancelled };
         let known = self.before.take().filter(|it| (it.step, &it.stamp, &*it.ids) == (step, &stamp, ids));
         let known = match known {
             Some(known) => known,
             None => {
-                let model = training.open_beside(snapshot, open, cancelled)?;
+                let model = training.open_beside(snapshot, &desk.open, cancelled)?;
                 let losses = loss::per_token(&model.decoder, ids, &control)?;
                 Before { step, stamp, ids: ids.to_vec(), losses }
             }
         };
         let known = self.before.insert(known);
-        let after = loss::per_token(&session.model.decoder, ids, &control)?;
+        let after = loss::per_token(&desk.model.decoder, ids, &control)?;
         let changes =
             known.losses.iter().zip(after).map(|(&before, after)| Change { before, after }).collect();
         Ok(Comparison { before: step, after: training.open_step(), changes })

@@ -3,14 +3,18 @@
 mod broken;
 mod circuits;
 mod compare;
+mod desk;
+mod following;
+mod job;
 pub mod open;
 pub mod protocol;
 mod ranking;
-mod session;
+mod run;
 mod training;
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -24,11 +28,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unboun
 use self::{
     circuits::Circuits,
     compare::Comparing,
+    desk::Desk,
+    following::Following,
+    job::Queue,
     open::{Model, OpenRequest},
     protocol::{Download, Event, Progress, Request},
-    ranking::Ranking,
-    session::Session,
-    training::Training,
+    ranking::Rankings,
 };
 use crate::{
     checkpoint::progress::Watcher,
@@ -63,17 +68,7 @@ impl Engine {
         let (requests, inbox) = unbounded();
         let (outbox, events) = unbounded();
         let mailbox = Mailbox::default();
-        let worker = Worker {
-            inbox,
-            outbox,
-            mailbox: mailbox.clone(),
-            taken: 0,
-            waiting: std::collections::VecDeque::new(),
-            ranking: None,
-            circuits: Circuits::default(),
-            training: Training::default(),
-            comparing: Comparing::default(),
-        };
+        let worker = Worker { inbox, outbox, mailbox: mailbox.clone(), taken: 0, waiting: VecDeque::new() };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(open));
         Self { events, requests: Some(requests), mailbox, thread: thread.ok() }
     }
@@ -112,11 +107,7 @@ struct Worker {
     mailbox: Mailbox,
     /// Requests taken from the inbox so far.
     taken: u64,
-    waiting: std::collections::VecDeque<Request>,
-    ranking: Option<Ranking>,
-    circuits: Circuits,
-    training: Training,
-    comparing: Comparing,
+    waiting: VecDeque<Request>,
 }
 
 impl Worker {
@@ -126,81 +117,42 @@ impl Worker {
         let opened = guarded(|| Model::open(&open, &Opening { worker: &self, answers: &answers }));
         self.taken += answers.get();
         let model = match opened {
-            Ok(model) => {
-                model.remarks().into_iter().for_each(|remark| {
-                    let _ = outbox.send(Event::Note(remark));
-                });
-                Arc::new(model)
-            }
+            Ok(model) => model,
             Err(error) => {
                 let _ = outbox.send(Event::Fatal { message: told(&error) });
                 return;
             }
         };
-        let _ = outbox.send(Event::Opened(Arc::new(model.info.clone())));
-        self.training.opened(open.model.as_deref(), &model.info);
-        let _ = outbox.send(self.training.event());
-        let mut session = Session::new(model, outbox.clone());
-        while self.fetch() {
-            if let Some(request) = self.waiting.pop_front() {
-                self.serve(&mut session, &open, request);
-                continue;
-            }
-            let mailbox = self.mailbox.clone();
-            let taken = self.taken;
-            let cancelled = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
-            // What a screen waits for goes before the ranking.
-            if self.circuits.is_working() {
-                let circuits = &mut self.circuits;
-                if let Err(error) = guarded(|| circuits.step(&session, &cancelled))
-                    && !is_interrupted(&error)
-                {
-                    circuits.fail(&session, &error);
+        let mut desk = Desk::new(open, model, outbox);
+        // What a screen waits for goes before the ranking, and that before what is only followed.
+        let mut queue = Queue::new(vec![
+            Box::new(Circuits::default()),
+            Box::new(Comparing::default()),
+            Box::new(Rankings::default()),
+            Box::new(Following),
+        ]);
+        while self.fetch(&mut queue, &mut desk) {
+            match self.waiting.pop_front() {
+                Some(request) => self.serve(&mut queue, &mut desk, request),
+                None => {
+                    let (mailbox, taken) = (self.mailbox.clone(), self.taken);
+                    let cancelled = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
+                    queue.step(&mut desk, &cancelled);
                 }
-            } else if self.comparing.is_working() {
-                self.comparing.step(&session, &self.training, &open, &cancelled);
-            } else if let Some(mut ranking) = self.ranking.take() {
-                match guarded(|| ranking.step(&session, &cancelled)) {
-                    Ok(()) if ranking.is_done() => {}
-                    Ok(()) => self.ranking = Some(ranking),
-                    Err(error) if is_interrupted(&error) => self.ranking = Some(ranking),
-                    Err(error) => session.fail(&error),
-                }
-            } else {
-                self.follow_run(&open);
             }
-        }
-    }
-
-    /// Measures the next snapshot of the run, or looks whether there are new ones.
-    fn follow_run(&mut self, open: &OpenRequest) {
-        let (mailbox, taken) = (self.mailbox.clone(), self.taken);
-        let cancelled = || mailbox.stop.load(Relaxed) || mailbox.sent.load(Relaxed) != taken;
-        let changed = match self.training.is_measuring() {
-            true => self.training.measure(open, &cancelled),
-            false => self.training.is_watched() && self.training.look(),
-        };
-        if changed {
-            let _ = self.outbox.send(self.training.event());
         }
     }
 
     /// Takes every request that has come, waiting for one when there is nothing to do. False: the engine is to end.
-    fn fetch(&mut self) -> bool {
-        if self.waiting.is_empty()
-            && self.ranking.is_none()
-            && !self.circuits.is_working()
-            && !self.comparing.is_working()
-            && !self.training.is_measuring()
-        {
-            // A run that is watched is looked at again after a while.
-            let request = match self.training.is_watched() {
-                true => self.inbox.recv_timeout(training::PAUSE),
-                false => self.inbox.recv().map_err(RecvTimeoutError::from),
+    fn fetch(&mut self, queue: &mut Queue, desk: &mut Desk) -> bool {
+        if self.waiting.is_empty() && !queue.is_working(desk) {
+            let request = match queue.pause(desk) {
+                Some(pause) => self.inbox.recv_timeout(pause),
+                None => self.inbox.recv().map_err(RecvTimeoutError::from),
             };
             match request {
                 Ok(request) => self.take(request),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => queue.look_around(desk),
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
@@ -249,7 +201,7 @@ impl Worker {
         self.waiting.push_back(request);
     }
 
-    fn serve(&mut self, session: &mut Session, open: &OpenRequest, request: Request) {
+    fn serve(&mut self, queue: &mut Queue, desk: &mut Desk, request: Request) {
         let (mailbox, taken) = (self.mailbox.clone(), self.taken);
         let (prompts, opens) = (mailbox.prompts.load(Relaxed), mailbox.opens.load(Relaxed));
         // A prompt goes on unless another one came; what only shows something gives way to anything new.
@@ -261,66 +213,28 @@ impl Worker {
             _ => None,
         };
         let result = guarded(|| match request {
-            Request::Open { model } => {
+            Request::Open { model: name } => {
                 // What an adapter is merged into, and whose tokenizer, are those of the run, not of another model.
-                let request = match self.training.has(model.as_deref()) {
-                    true => OpenRequest { model, ..beside(open) },
-                    false => OpenRequest { model, base: None, tokenizer: None, ..beside(open) },
+                let request = match desk.training.has(name.as_deref()) {
+                    true => OpenRequest { model: name, ..beside(&desk.open) },
+                    false => OpenRequest { model: name, base: None, tokenizer: None, ..beside(&desk.open) },
                 };
-                let watcher = Reopening { session, cancelled: &elsewhere };
-                let model = Arc::new(Model::open(&request, &watcher)?);
-                model.remarks().into_iter().for_each(|remark| session.tell(Event::Note(remark)));
-                self.ranking = None;
-                self.circuits = Circuits::default();
-                session.tell(Event::Opened(Arc::new(model.info.clone())));
-                self.training.opened(request.model.as_deref(), &model.info);
-                session.tell(self.training.event());
-                *session = Session::new(model, self.outbox.clone());
+                let model = Model::open(&request, &Reopening { desk, cancelled: &elsewhere })?;
+                queue.reopened();
+                desk.replace(request.model.as_deref(), model);
                 Ok(())
             }
-            Request::Prompt { epoch, input, bos } => session.prompt(epoch, &input, bos, &patient),
-            Request::Append { epoch, token } => session.append(epoch, token, &patient),
-            Request::Truncate { epoch, length } => session.truncate(epoch, length, &patient),
-            Request::Ablate { epoch, heads } => session.ablate(epoch, heads, &patient),
-            Request::Look { epoch, look } => session.look(epoch, look, &hasty),
-            Request::Rank(settings) => {
-                self.ranking = Some(Ranking::new(session, settings)?);
-                Ok(())
-            }
-            Request::StopRanking => {
-                self.ranking = None;
-                session.tell(Event::RankingStopped);
-                Ok(())
-            }
-            Request::Circuits(ask) => {
-                self.circuits.ask(ask);
-                Ok(())
-            }
-            Request::StopCircuits => {
-                self.circuits.stop(session);
-                Ok(())
-            }
-            Request::Watch(watch) => {
-                self.training.watch(watch);
-                session.tell(self.training.event());
-                Ok(())
-            }
-            Request::Measure(all) => {
-                self.training.measure_all(all);
-                session.tell(self.training.event());
-                Ok(())
-            }
-            Request::Compare(pair) => {
-                self.comparing.ask(pair);
-                Ok(())
-            }
-            // Whoever asked has gone on.
-            Request::Answer(_) => Ok(()),
+            Request::Prompt { epoch, input, bos } => desk.prompt(epoch, &input, bos, &patient),
+            Request::Append { epoch, token } => desk.append(epoch, token, &patient),
+            Request::Truncate { epoch, length } => desk.truncate(epoch, length, &patient),
+            Request::Ablate { epoch, heads } => desk.ablate(epoch, heads, &patient),
+            Request::Look { epoch, look } => desk.look(epoch, look, &hasty),
+            other => queue.take(other, desk),
         });
         match result {
             // It gave way to something else; unless that makes it pointless, it goes on afterwards.
             Err(error) if is_interrupted(&error) => self.waiting.extend(look),
-            Err(error) => session.fail(&error),
+            Err(error) => desk.fail(&error),
             Ok(()) => {}
         }
     }
@@ -370,13 +284,13 @@ impl Watcher for Opening<'_> {
 
 /// The engine while it opens another model: how far it is goes out, and what would have to be asked is refused.
 struct Reopening<'a> {
-    session: &'a Session,
+    desk: &'a Desk,
     cancelled: &'a dyn Fn() -> bool,
 }
 
 impl Watcher for Reopening<'_> {
     fn progress(&self, progress: Progress) -> bool {
-        self.session.tell(Event::Progress(progress));
+        self.desk.tell(Event::Progress(progress));
         !(self.cancelled)()
     }
 

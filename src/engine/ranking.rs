@@ -1,10 +1,11 @@
-//! A ranking in the background: one sequence at a time, so that whoever steps through the prompt never waits for it.
+//! A ranking in the background, one sequence a step.
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::{
-    protocol::{Event, RankSettings},
-    session::Session,
+    desk::Desk,
+    job::Job,
+    protocol::{Event, RankSettings, Request},
 };
 use crate::{
     analysis::{
@@ -15,8 +16,46 @@ use crate::{
     model::decoder::Control,
 };
 
-/// A ranking that is under way.
-pub struct Ranking {
+/// The ranking that is under way, if one is.
+#[derive(Default)]
+pub struct Rankings(Option<Ranking>);
+
+impl Job for Rankings {
+    fn take(&mut self, request: Request, desk: &mut Desk) -> Result<Option<Request>> {
+        match request {
+            Request::Rank(settings) => self.0 = Some(Ranking::new(desk, settings)?),
+            Request::StopRanking => {
+                self.0 = None;
+                desk.tell(Event::RankingStopped);
+            }
+            other => return Ok(Some(other)),
+        }
+        Ok(None)
+    }
+
+    fn is_working(&self, _: &Desk) -> bool {
+        self.0.is_some()
+    }
+
+    fn step(&mut self, desk: &mut Desk, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        if let Some(ranking) = &mut self.0 {
+            ranking.step(desk, cancelled)?;
+        }
+        self.0.take_if(|ranking| ranking.left.is_empty());
+        Ok(())
+    }
+
+    fn fail(&mut self, desk: &mut Desk, error: &Error) {
+        self.0 = None;
+        desk.fail(error);
+    }
+
+    fn reopened(&mut self) {
+        self.0 = None;
+    }
+}
+
+struct Ranking {
     benchmark: Benchmark,
     /// Sequences still to measure, the next one last.
     left: Vec<(Kind, usize)>,
@@ -25,9 +64,9 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// Begins a ranking, and tells that it has begun.
-    pub fn new(session: &Session, settings: RankSettings) -> Result<Self> {
-        let model = &session.model;
+    /// Begins, and tells so.
+    fn new(desk: &Desk, settings: RankSettings) -> Result<Self> {
+        let model = &desk.model;
         let benchmark = model.benchmark(settings)?;
         let kinds = [Kind::Repeat, Kind::Control, Kind::Prefix, Kind::Stripe];
         let mut left: Vec<(Kind, usize)> = kinds
@@ -41,28 +80,23 @@ impl Ranking {
             tally: Tally::new(model.info.layers * model.info.heads),
             benchmark,
         };
-        ranking.tell(session);
+        ranking.tell(desk);
         Ok(ranking)
     }
 
-    /// Whether every sequence was measured.
-    pub fn is_done(&self) -> bool {
-        self.left.is_empty()
-    }
-
     /// Measures the next sequence; when it is cancelled, it is measured again later.
-    pub fn step(&mut self, session: &Session, cancelled: &dyn Fn() -> bool) -> Result<()> {
+    fn step(&mut self, desk: &Desk, cancelled: &dyn Fn() -> bool) -> Result<()> {
         let Some(next) = self.left.last() else { return Ok(()) };
         let control = Control { progress: &|_, _| (), cancelled };
-        let part = rank::measure(&session.model.decoder, &self.benchmark, &[*next], &control)?;
+        let part = rank::measure(&desk.model.decoder, &self.benchmark, &[*next], &control)?;
         self.tally.merge(part);
         self.left.pop();
-        self.tell(session);
+        self.tell(desk);
         Ok(())
     }
 
-    fn tell(&self, session: &Session) {
-        session.tell(Event::Ranking {
+    fn tell(&self, desk: &Desk) {
+        desk.tell(Event::Ranking {
             settings: self.benchmark.settings(),
             done: self.total - self.left.len(),
             total: self.total,

@@ -83,7 +83,7 @@ impl HeadRule {
             let (visible, hidden) = scores.split_at_mut(query + 1);
             let (unseen, visible) = visible.split_at_mut(self.first_key(query));
             if let Some(cap) = self.cap {
-                host::bend(visible, cap);
+                host::softcap(visible, cap);
             }
             if let Some(slope) = self.slope {
                 for (key, score) in (self.first_key(query)..).zip(visible.iter_mut()) {

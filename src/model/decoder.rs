@@ -4,7 +4,7 @@ mod ends;
 pub mod finite;
 mod heads;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
@@ -12,13 +12,14 @@ use candle_core::{Device, Tensor};
 use self::heads::{Angles, smear};
 use super::{
     attention::{Attention, Inputs, Rule, Watch},
+    edit::{self, Edits, Part},
     linear::Linear,
     mlp::MlpWeights,
     norm::NormWeights,
     spec::{NormPlace, Spec},
-    trace::{LayerTrace, Trace},
+    trace::{Grow, LayerTrace, Trace},
 };
-use crate::{error::Interrupted, head::Head};
+use crate::error::Interrupted;
 
 /// The weights of a layer.
 pub struct LayerWeights {
@@ -94,6 +95,54 @@ impl Control<'_> {
     }
 }
 
+/// What a pass is run with.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    /// What is changed in it.
+    pub edits: &'a Edits,
+    /// How it tells and learns.
+    pub control: &'a Control<'a>,
+    /// Who sees every pattern on the way.
+    pub watch: Option<&'a dyn Watch>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that changes nothing and that nobody watches or stops.
+    pub const FREE: Pass<'static> = Pass { edits: &edit::NONE, control: &Control::FREE, watch: None };
+
+    /// A pass that changes nothing.
+    pub fn plain(control: &'a Control<'a>) -> Self {
+        Self { control, ..Pass::FREE }
+    }
+
+    /// A pass with edits.
+    pub fn edited(edits: &'a Edits, control: &'a Control<'a>) -> Self {
+        Self { edits, ..Self::plain(control) }
+    }
+}
+
+/// The tokens that a pass is at.
+struct Span {
+    /// Sequences of equal length.
+    sequences: usize,
+    /// Position of the first token.
+    start: usize,
+    /// How queries and keys are rotated there.
+    angles: Angles,
+}
+
+/// What a layer makes of some tokens on its way, each `[sequences * tokens, size]`.
+struct LayerValues {
+    /// What attention adds to the residual stream.
+    attention: Tensor,
+    /// What the MLP adds to it, where there is one.
+    mlp: Option<Tensor>,
+    /// The residual stream between the two.
+    between: Tensor,
+    /// The residual stream after both.
+    after: Tensor,
+}
+
 impl Decoder {
     /// A trace of nothing yet.
     pub fn trace(&self) -> Trace {
@@ -103,83 +152,68 @@ impl Decoder {
     /// Runs `ids` after what `trace` holds and appends them to it: a prompt, or the next token of one. Where the rotation
     /// depends on the length of the whole sequence, and changes with these tokens, all of it is run again.
     ///
-    /// Heads in `ablated` have their output replaced by its mean over the prompt that was run first.
     /// A pass that fails or is cancelled leaves the trace as it was.
-    pub fn extend(
-        &self,
-        trace: &mut Trace,
-        ids: &[u32],
-        ablated: &BTreeSet<Head>,
-        control: &Control<'_>,
-    ) -> Result<()> {
+    pub fn extend(&self, trace: &mut Trace, ids: &[u32], pass: &Pass<'_>) -> Result<()> {
         let start = trace.len();
         self.check_ids(ids, start)?;
         let total = start + ids.len();
-        if ids.is_empty() && self.spec.turns_alike(trace.turned, total) {
+        let alike = self.spec.rotates_alike(trace.rotated_for, total);
+        if ids.is_empty() && alike {
             return Ok(());
         }
-        if start > 0 && !self.spec.turns_alike(trace.turned, total) {
+        if start > 0 && !alike {
             let mut again = self.trace();
-            for (new, old) in again.layers.iter_mut().zip(&trace.layers) {
-                new.means.clone_from(&old.means);
-            }
-            let all = [&trace.ids, ids].concat();
-            self.extend(&mut again, &all, ablated, control)?;
+            self.extend(&mut again, &[&trace.ids, ids].concat(), pass)?;
             *trace = again;
             return Ok(());
         }
-        let before = trace.turned;
-        trace.turned = total;
-        let result = (|| {
-            let x = self.embed(ids, 1, start)?;
-            self.run_layers(trace, 0, x, start, ablated, control)
-        })();
+        let before = std::mem::replace(&mut trace.rotated_for, total);
+        let x = self.embed(ids, 1, start);
+        let result = x.and_then(|x| self.run_layers(trace, 0, x, start, pass));
         match result {
             Ok(()) => trace.ids.extend_from_slice(ids),
             Err(_) => {
                 trace.truncate(start);
-                trace.turned = before;
+                trace.rotated_for = before;
             }
         }
         result
     }
 
     /// Keeps the first `length` tokens of a trace, and runs them again where the rotation of the shorter sequence is
-    /// another.
-    pub fn shorten(
-        &self,
-        trace: &mut Trace,
-        length: usize,
-        ablated: &BTreeSet<Head>,
-        control: &Control<'_>,
-    ) -> Result<()> {
+    /// another. A pass that fails or is cancelled leaves the trace as it was.
+    pub fn shorten(&self, trace: &mut Trace, length: usize, pass: &Pass<'_>) -> Result<()> {
+        // A copy shares the memory.
+        let before = trace.clone();
         trace.truncate(length);
-        self.extend(trace, &[], ablated, control)
-    }
-
-    /// Runs the layers from `layer` on again, with the heads in `ablated` replaced by their means; the cached residual
-    /// stream is where it begins.
-    ///
-    /// # Errors
-    /// A pass that is cancelled leaves a trace that must be made anew; it is emptied.
-    pub fn rerun(
-        &self,
-        trace: &mut Trace,
-        layer: usize,
-        ablated: &BTreeSet<Head>,
-        control: &Control<'_>,
-    ) -> Result<()> {
-        let (tokens, width) = (trace.len(), self.spec.width);
-        let x = trace.layers[layer].residual.view()?.reshape((1, tokens, width))?.copy()?;
-        trace.rewind(layer);
-        for layer in &mut trace.layers[layer..] {
-            layer.means.clear();
-        }
-        let result = self.run_layers(trace, layer, x, 0, ablated, control);
+        let result = self.extend(trace, &[], pass);
         if result.is_err() {
-            trace.truncate(0);
+            *trace = before;
         }
         result
+    }
+
+    /// Brings `trace` to the tokens of `base`, from which it differs by what the pass changes in layers from `layer` on. The
+    /// layers below are those of `base`; the others run from the residual stream that is cached there, over the tokens that
+    /// `trace` does not have yet.
+    ///
+    /// A pass that fails or is cancelled leaves the trace as it was.
+    pub fn follow(&self, trace: &mut Trace, base: &Trace, layer: usize, pass: &Pass<'_>) -> Result<()> {
+        // A copy shares the memory.
+        let mut followed = match trace.is_rotated_like(base) {
+            true => trace.clone(),
+            false => self.trace(),
+        };
+        followed.truncate(base.len());
+        let start = followed.len();
+        followed.share(base, layer);
+        if start < base.len() {
+            let stream = base.residual_before(layer)?;
+            let x = stream.narrow(0, start, base.len() - start)?.unsqueeze(0)?.copy()?;
+            self.run_layers(&mut followed, layer, x, start, pass)?;
+        }
+        *trace = followed;
+        Ok(())
     }
 
     fn run_layers(
@@ -188,105 +222,90 @@ impl Decoder {
         from: usize,
         mut x: Tensor,
         start: usize,
-        ablated: &BTreeSet<Head>,
-        control: &Control<'_>,
+        pass: &Pass<'_>,
     ) -> Result<()> {
-        let angles = self.angles(start, x.dim(1)?, trace.turned)?;
-        for layer in from..self.spec.layers {
-            control.layer(layer, self.spec.layers)?;
-            let heads: Vec<usize> =
-                ablated.iter().filter(|head| head.layer == layer).map(|head| head.head).collect();
-            let store = Some((&mut trace.layers[layer], heads.as_slice()));
-            x = self.layer(layer, x, start, &angles, store, None)?;
+        let layers = self.spec.layers;
+        let angles = self.angles(start, x.dim(1)?, trace.rotated_for)?;
+        let span = Span { sequences: 1, start, angles };
+        for layer in from..layers {
+            pass.control.layer(layer, layers)?;
+            x = self.layer(layer, x, &span, Some(&mut trace.layers[layer]), pass, true)?;
             if x.dim(1)? > 1 {
                 // An accelerator takes orders faster than it follows them: what is told as done should be.
                 self.device.synchronize()?;
             }
         }
-        control.layer(self.spec.layers, self.spec.layers)?;
-        trace.finish(&x.squeeze(0)?)
+        pass.control.layer(layers, layers)?;
+        trace.finish(&pass.edits.apply(layers, Part::Residual, x, start)?.squeeze(0)?)
     }
 
-    /// Runs sequences of equal length and keeps nothing; `watch` sees every pattern on the way.
+    /// Runs sequences of equal length and keeps nothing; who watches the pass sees every pattern on the way.
     ///
     /// What comes after the last layer's patterns is not computed.
-    pub fn stream(&self, sequences: &[Vec<u32>], watch: &dyn Watch, control: &Control<'_>) -> Result<()> {
-        let ids = sequences.concat();
+    pub fn stream(&self, sequences: &[Vec<u32>], pass: &Pass<'_>) -> Result<()> {
+        let (ids, layers) = (sequences.concat(), self.spec.layers);
         let tokens = sequences.first().map_or(0, Vec::len);
         for sequence in sequences {
             self.check_ids(sequence, 0)?;
         }
         let mut x = self.embed(&ids, sequences.len(), 0)?;
-        let angles = self.angles(0, tokens, tokens)?;
-        for layer in 0..self.spec.layers {
-            control.layer(layer, self.spec.layers)?;
-            x = self.layer(layer, x, 0, &angles, None, Some(watch))?;
+        let span = Span { sequences: sequences.len(), start: 0, angles: self.angles(0, tokens, tokens)? };
+        for layer in 0..layers {
+            pass.control.layer(layer, layers)?;
+            x = self.layer(layer, x, &span, None, pass, layer + 1 < layers)?;
         }
-        control.layer(self.spec.layers, self.spec.layers)
+        pass.control.layer(layers, layers)
     }
 
-    /// The residual stream after the last layer at token `query`, `[1, width]`, were the output of `without` its mean
-    /// over tokens `0..=query`; the trace stays as it is.
-    pub fn last_without(
-        &self,
-        trace: &Trace,
-        without: Head,
-        query: usize,
-        control: &Control<'_>,
-    ) -> Result<Tensor> {
-        let tokens = query + 1;
-        let mut x = trace.layers[without.layer].residual.view()?.narrow(0, 0, tokens)?.unsqueeze(0)?;
-        let angles = self.angles(0, tokens, trace.turned)?;
-        for layer in without.layer..self.spec.layers {
-            control.layer(layer, self.spec.layers)?;
-            // A head ablated for good keeps the mean that it has in the trace.
-            let mut scratch = LayerTrace::with_means(trace.layers[layer].means.clone());
-            let mut heads: BTreeSet<usize> = scratch.means.keys().copied().collect();
-            if layer == without.layer {
-                heads.insert(without.head);
-            }
-            let heads: Vec<usize> = heads.into_iter().collect();
-            x = self.layer(layer, x, 0, &angles, Some((&mut scratch, &heads)), None)?;
+    /// The residual stream after the last layer at token `query`, `[1, width]`, of the pass that differs from `trace` by what
+    /// it changes in layers from `layer` on; the trace stays as it is.
+    pub fn last_of(&self, trace: &Trace, layer: usize, query: usize, pass: &Pass<'_>) -> Result<Tensor> {
+        let (tokens, layers) = (query + 1, self.spec.layers);
+        let mut x = trace.residual_before(layer)?.narrow(0, 0, tokens)?.unsqueeze(0)?;
+        let span = Span { sequences: 1, start: 0, angles: self.angles(0, tokens, trace.rotated_for)? };
+        for layer in layer..layers {
+            pass.control.layer(layer, layers)?;
+            x = self.layer(layer, x, &span, None, pass, true)?;
         }
+        let x = pass.edits.apply(layers, Part::Residual, x, 0)?;
         Ok(x.get(0)?.narrow(0, query, 1)?)
     }
 
     /// One layer: `[sequences, tokens, width]` to the same.
     ///
-    /// With `store`, keys and values of earlier tokens come from there and this pass is appended to it; the heads beside
-    /// it are ablated. With `watch`, the last layer ends after its patterns.
+    /// With `store`, keys and values of earlier tokens come from there and this pass is appended to it. Unless `whole`, it
+    /// ends after the patterns.
     fn layer(
         &self,
         index: usize,
         x: Tensor,
-        start: usize,
-        angles: &Angles,
-        store: Option<(&mut LayerTrace, &[usize])>,
-        watch: Option<&dyn Watch>,
+        span: &Span,
+        store: Option<&mut LayerTrace>,
+        pass: &Pass<'_>,
+        whole: bool,
     ) -> Result<Tensor> {
         let spec = &self.spec;
         let weights = &self.layers[index];
-        let (sequences, tokens, width) = x.dims3()?;
-        let flat = x.reshape((sequences * tokens, width))?;
+        let Span { sequences, start, ref angles } = *span;
+        let x = pass.edits.apply(index, Part::Residual, x, start)?;
+        let flat = x.reshape(((), spec.width))?;
         let normed = weights.norm.apply(&flat)?;
         let placed = self.placed(&normed, sequences, start)?;
         let queries = self.queries(index, &placed, sequences, angles)?;
         let mut keys = self.keys(index, &placed, sequences, angles)?;
         if let Some(share) = &weights.key_smear {
             let before = match &store {
-                Some((store, _)) if start > 0 => self.key_before(index, store, start)?,
+                Some(store) if start > 0 => self.key_before(index, store, start)?,
                 _ => keys.narrow(2, 0, 1)?,
             };
             keys = smear(&keys, &before, share)?;
         }
         let mut values =
             self.split_heads(&self.clipped(weights.value.forward(&normed)?)?, sequences, spec.kv_heads)?;
-        let mut means = None;
-        if let Some((store, ablated)) = store {
+        if let Some(store) = store {
             store.append(&x.get(0)?, &queries.get(0)?, &keys.get(0)?, &values.get(0)?)?;
             keys = store.keys.view()?.unsqueeze(0)?;
             values = store.values.view()?.unsqueeze(0)?;
-            means = Some((&mut store.means, ablated));
         }
         let inputs = Inputs {
             queries: &queries,
@@ -295,38 +314,102 @@ impl Decoder {
             first: start,
             rule: &self.rules[index],
         };
-        let mix = watch.is_none() || index + 1 < spec.layers;
-        let Some(mut mixed) = self.attention.attend(index, &inputs, watch, mix)? else {
+        let Some(outputs) = self.attention.attend(index, &inputs, pass.watch, whole)? else {
             return Ok(x);
         };
-        if let Some((means, ablated)) = means {
-            for &head in ablated {
-                mixed = ablate(&mixed, head, spec.head_size, means)?;
-            }
-        }
-        let written = weights.output.forward(&mixed.reshape((sequences * tokens, ()))?)?;
-        let after = self.add(&flat, written, weights.post_norm.as_ref())?;
-        let after = match (&weights.mlp, spec.mlp.get(index)) {
-            (Some(weights), Some(mlp)) => {
-                let made = weights.forward(if spec.parallel { &flat } else { &after }, mlp)?;
-                self.add(&after, made, weights.post_norm.as_ref())?
-            }
-            _ => after,
-        };
-        Ok(after.reshape((sequences, tokens, width))?)
+        let after = self.after_heads(index, &flat, outputs, span, pass.edits)?.after;
+        Ok(after.reshape(x.dims())?)
     }
 
-    /// Adds what attention or an MLP has `written` to the residual stream, normalised where the family does so.
-    fn add(&self, stream: &Tensor, written: Tensor, norm: Option<&NormWeights>) -> Result<Tensor> {
-        let place = self.spec.norm.place;
-        let written = match norm {
-            Some(norm) if place.is_after() => norm.apply(&written)?,
-            _ => written,
+    /// The rest of a layer that begins with the residual stream `flat`, `[sequences * tokens, width]`, and whose heads put
+    /// out `outputs`, `[sequences, tokens, heads * head_size]`.
+    fn after_heads(
+        &self,
+        index: usize,
+        flat: &Tensor,
+        outputs: Tensor,
+        span: &Span,
+        edits: &Edits,
+    ) -> Result<LayerValues> {
+        let (spec, weights) = (&self.spec, &self.layers[index]);
+        let rows = flat.dim(0)?;
+        let changed = |part, x: Tensor| -> Result<Tensor> {
+            let apart = x.reshape((span.sequences, (), spec.width))?;
+            Ok(edits.apply(index, part, apart, span.start)?.reshape((rows, spec.width))?)
         };
-        let written = scaled(written, self.spec.residual_scale)?;
+        let outputs = edits.apply(index, Part::Heads, outputs, span.start)?;
+        let written = weights.output.forward(&outputs.reshape((rows, ()))?)?;
+        let attention = changed(Part::Attention, self.written(written, weights.post_norm.as_ref())?)?;
+        let between = self.add(flat, &attention, weights.post_norm.as_ref())?;
+        let (mlp, after) = match (&weights.mlp, spec.mlp.get(index)) {
+            (Some(weights), Some(mlp)) => {
+                let made = weights.forward(if spec.parallel { flat } else { &between }, mlp)?;
+                let made = changed(Part::Mlp, self.written(made, weights.post_norm.as_ref())?)?;
+                let after = self.add(&between, &made, weights.post_norm.as_ref())?;
+                (Some(made), after)
+            }
+            _ => (None, between.clone()),
+        };
+        Ok(LayerValues { attention, mlp, between, after })
+    }
+
+    /// What the heads of a layer put out at `tokens` of a trace, `[1, tokens, heads * head_size]`.
+    fn outputs(&self, trace: &Trace, layer: usize, tokens: Range<usize>) -> Result<Tensor> {
+        let kept = &trace.layers[layer];
+        let seen =
+            |kept: &Grow| -> Result<Tensor> { Ok(kept.view()?.narrow(1, 0, tokens.end)?.unsqueeze(0)?) };
+        let queries = kept.queries.view()?.narrow(1, tokens.start, tokens.len())?.unsqueeze(0)?;
+        let (keys, values) = (seen(&kept.keys)?, seen(&kept.values)?);
+        let inputs = Inputs {
+            queries: &queries,
+            keys: &keys,
+            values: &values,
+            first: tokens.start,
+            rule: &self.rules[layer],
+        };
+        match self.attention.attend(layer, &inputs, None, true)? {
+            Some(outputs) => Ok(outputs),
+            None => bail!("layer {layer} puts nothing out"),
+        }
+    }
+
+    /// Values of a part of a layer at `tokens` of the trace of an unchanged run, `[tokens, size]`, recomputed from what it
+    /// keeps. The residual stream is known after the last layer too.
+    ///
+    /// # Errors
+    /// Also when the layer has no such part.
+    pub fn values(&self, trace: &Trace, layer: usize, part: Part, tokens: Range<usize>) -> Result<Tensor> {
+        let stream = trace.residual_before(layer)?.narrow(0, tokens.start, tokens.len())?;
+        if part == Part::Residual {
+            return Ok(stream);
+        }
+        let outputs = self.outputs(trace, layer, tokens.clone())?;
+        if part == Part::Heads {
+            return Ok(outputs.squeeze(0)?);
+        }
+        let span = Span { sequences: 1, start: tokens.start, angles: Angles::new() };
+        let values = self.after_heads(layer, &stream, outputs, &span, &edit::NONE)?;
+        match (part, values.mlp) {
+            (Part::Mlp, Some(mlp)) => Ok(mlp),
+            (Part::Mlp, None) => bail!("layer {layer} has no MLP"),
+            _ => Ok(values.attention),
+        }
+    }
+
+    /// What is added to the residual stream of what attention or an MLP has `made`: normalised where the family does so.
+    fn written(&self, made: Tensor, norm: Option<&NormWeights>) -> Result<Tensor> {
+        let made = match norm {
+            Some(norm) if self.spec.norm.place.is_after() => norm.apply(&made)?,
+            _ => made,
+        };
+        scaled(made, self.spec.residual_scale)
+    }
+
+    /// Adds what attention or an MLP has `written` to the residual stream; the sum is normalised where the family does so.
+    fn add(&self, stream: &Tensor, written: &Tensor, norm: Option<&NormWeights>) -> Result<Tensor> {
         let sum = (stream + written)?;
         match norm {
-            Some(norm) if place == NormPlace::Sum => norm.apply(&sum),
+            Some(norm) if self.spec.norm.place == NormPlace::Sum => norm.apply(&sum),
             _ => Ok(sum),
         }
     }
@@ -336,8 +419,9 @@ impl Decoder {
     pub fn first_mlp(&self, x: &Tensor) -> Result<Option<Tensor>> {
         let weights = self.layers.first().and_then(|layer| layer.mlp.as_ref());
         let (Some(weights), Some(mlp)) = (weights, self.spec.mlp.first()) else { return Ok(None) };
-        let made = weights.forward(x, mlp)?;
-        Ok(Some((self.add(x, made, weights.post_norm.as_ref())? - x)?))
+        let norm = weights.post_norm.as_ref();
+        let written = self.written(weights.forward(x, mlp)?, norm)?;
+        Ok(Some((self.add(x, &written, norm)? - x)?))
     }
 
     /// Checks that `ids` exist and fit in the context after `start` tokens.
@@ -359,40 +443,12 @@ impl Decoder {
     }
 }
 
-/// Rows of a table of positions.
-fn places(start: usize, tokens: usize) -> Vec<u32> {
-    (start..start + tokens).map(|place| place as u32).collect()
+/// Positions `start..start + tokens`, as rows of a table.
+fn indices(start: usize, tokens: usize) -> Vec<u32> {
+    (start..start + tokens).map(|position| position as u32).collect()
 }
 
 /// `x * factor`, where that is anything else.
 fn scaled(x: Tensor, factor: f32) -> Result<Tensor> {
     Ok(if factor == 1.0 { x } else { (x * f64::from(factor))? })
-}
-
-/// Replaces the output of one head, in `[1, tokens, heads * head_size]`, by its mean over the tokens; a mean that is
-/// known already is used again.
-fn ablate(
-    mixed: &Tensor,
-    head: usize,
-    size: usize,
-    means: &mut std::collections::BTreeMap<usize, Vec<f32>>,
-) -> Result<Tensor> {
-    let (sequences, tokens, total) = mixed.dims3()?;
-    let columns = mixed.narrow(2, head * size, size)?;
-    let mean = match means.get(&head) {
-        Some(mean) => Tensor::new(mean.as_slice(), mixed.device())?.reshape((1, 1, size))?,
-        None => {
-            let mean = columns.mean_keepdim(1)?;
-            means.insert(head, mean.flatten_all()?.to_vec1()?);
-            mean
-        }
-    };
-    let mean = mean.broadcast_as((sequences, tokens, size))?;
-    let parts = [
-        mixed.narrow(2, 0, head * size)?,
-        mean.contiguous()?,
-        mixed.narrow(2, (head + 1) * size, total - (head + 1) * size)?,
-    ];
-    let parts: Vec<Tensor> = parts.into_iter().filter(|part| part.elem_count() > 0).collect();
-    Ok(Tensor::cat(&parts, 2)?)
 }

@@ -300,8 +300,8 @@ pub fn softmax(scores: &mut [f32], sink: Option<f32>) {
     );
 }
 
-/// Bends numbers in place to stay below `cap`: `cap * tanh(x / cap)`.
-pub fn bend(numbers: &mut [f32], cap: f32) {
+/// Caps numbers softly in place, so that they stay below `cap`: `cap * tanh(x / cap)`.
+pub fn softcap(numbers: &mut [f32], cap: f32) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -409,10 +409,10 @@ mod tests {
     }
 
     #[test]
-    fn bent_numbers_stay_below_the_cap() {
+    fn capped_numbers_stay_below_the_cap() {
         let before: Vec<f32> = (-60..60).map(|i| i as f32).collect();
         let mut after = before.clone();
-        bend(&mut after, 20.0);
+        softcap(&mut after, 20.0);
         for (x, y) in before.into_iter().zip(after) {
             assert!((f64::from(y) - 20.0 * (f64::from(x) / 20.0).tanh()).abs() < 5e-6, "{x} became {y}");
         }

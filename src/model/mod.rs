@@ -5,6 +5,7 @@ pub mod alibi;
 pub mod attention;
 pub mod config;
 pub mod decoder;
+pub mod edit;
 pub mod families;
 #[cfg(feature = "cuda")]
 mod gpu;

@@ -79,7 +79,7 @@ impl Rotary {
     }
 
     /// Whether sequences of these lengths are rotated alike.
-    pub fn turns_alike(&self, tokens: usize, others: usize) -> bool {
+    pub fn rotates_alike(&self, tokens: usize, others: usize) -> bool {
         match self.frequencies {
             Frequencies::Fixed(_) => true,
             Frequencies::ByLength { limit, .. } => (tokens > limit) == (others > limit),

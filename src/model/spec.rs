@@ -90,9 +90,11 @@ impl Spec {
     }
 
     /// Whether `tokens` tokens are rotated as `others` are: some rotations depend on the length of the whole sequence.
-    pub fn turns_alike(&self, tokens: usize, others: usize) -> bool {
+    pub fn rotates_alike(&self, tokens: usize, others: usize) -> bool {
         match &self.positions {
-            Positions::Rotary { tables, .. } => tables.iter().all(|table| table.turns_alike(tokens, others)),
+            Positions::Rotary { tables, .. } => {
+                tables.iter().all(|table| table.rotates_alike(tokens, others))
+            }
             _ => true,
         }
     }

@@ -1,7 +1,7 @@
 //! What a pass leaves behind: enough to recompute any row of any head, and to go on from any layer.
 
 use std::{
-    collections::BTreeMap,
+    fmt,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -78,14 +78,12 @@ pub struct LayerTrace {
     pub keys: Grow,
     /// Values, `[kv_heads, tokens, head_size]`.
     pub values: Grow,
-    /// Mean outputs that replace those of ablated heads, `[head_size]` each.
-    pub means: BTreeMap<usize, Vec<f32>>,
 }
 
 impl LayerTrace {
-    /// The trace of nothing yet, whose ablated heads have these means.
-    pub(super) fn with_means(means: BTreeMap<usize, Vec<f32>>) -> Self {
-        Self { residual: Grow::new(), queries: Grow::new(), keys: Grow::new(), values: Grow::new(), means }
+    /// The trace of nothing yet.
+    const fn new() -> Self {
+        Self { residual: Grow::new(), queries: Grow::new(), keys: Grow::new(), values: Grow::new() }
     }
 
     fn parts(&mut self) -> [&mut Grow; 4] {
@@ -115,15 +113,15 @@ impl LayerTrace {
 
 /// The trace of a prompt: O(layers x tokens x width), never layers x heads x tokens x tokens.
 ///
-/// A copy may be run on with heads ablated and the original without: they share the layers before the first ablated one,
-/// where both add the same.
+/// A copy shares its memory. Where a run is changed from some layer on, its trace and that of the unchanged run share the layers
+/// below, and [`Decoder::follow`](super::decoder::Decoder::follow) keeps the one in step with the other.
 #[derive(Clone)]
 pub struct Trace {
     spec: Arc<Spec>,
     rules: Arc<[Rule]>,
     attention: Arc<dyn Attention>,
     /// Length of the sequence that queries and keys were rotated for.
-    pub(super) turned: usize,
+    pub(super) rotated_for: usize,
     /// The tokens that were run.
     pub ids: Vec<u32>,
     /// One for each layer.
@@ -132,11 +130,17 @@ pub struct Trace {
     pub last: Grow,
 }
 
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").field("ids", &self.ids).finish_non_exhaustive()
+    }
+}
+
 impl Trace {
     /// The trace of nothing yet; the rules are those of each layer.
     pub(super) fn new(spec: Arc<Spec>, rules: Arc<[Rule]>, attention: Arc<dyn Attention>) -> Self {
-        let layers = (0..spec.layers).map(|_| LayerTrace::with_means(BTreeMap::new())).collect();
-        Self { spec, rules, attention, turned: 0, ids: Vec::new(), layers, last: Grow::new() }
+        let layers = (0..spec.layers).map(|_| LayerTrace::new()).collect();
+        Self { spec, rules, attention, rotated_for: 0, ids: Vec::new(), layers, last: Grow::new() }
     }
 
     /// Number of tokens.
@@ -158,12 +162,21 @@ impl Trace {
         }
     }
 
-    /// Forgets what layers from `layer` on have left, so that a pass can go on from there.
-    pub(super) fn rewind(&mut self, layer: usize) {
-        for layer in &mut self.layers[layer..] {
-            layer.truncate(0);
-        }
-        self.last.len = 0;
+    /// Takes the tokens of `base`, and the layers below `layer` from it.
+    pub(super) fn share(&mut self, base: &Self, layer: usize) {
+        self.ids.clone_from(&base.ids);
+        self.rotated_for = base.rotated_for;
+        self.layers[..layer].clone_from_slice(&base.layers[..layer]);
+    }
+
+    /// Whether its queries and keys are rotated as those of `other`: some rotations depend on the length of the whole.
+    pub fn is_rotated_like(&self, other: &Self) -> bool {
+        self.spec.rotates_alike(self.rotated_for, other.rotated_for)
+    }
+
+    /// The residual stream before a layer, `[tokens, width]`; as many as there are layers is after the last.
+    pub fn residual_before(&self, layer: usize) -> Result<Tensor> {
+        self.layers.get(layer).map_or(&self.last, |layer| &layer.residual).view()
     }
 
     /// Appends what comes out of the last layer.

@@ -80,7 +80,7 @@ fn what_it_writes(explanation: &Explanation) -> String {
         None => String::new(),
     };
     format!(
-        "{writes}without it P({target}) {} -> {}",
+        "{writes}at its mean over the prompt P({target}) {} -> {}",
         probability(influence.probability),
         probability(influence.without)
     )
@@ -142,10 +142,10 @@ mod tests {
             where_it_looks(&with_sink, &run),
             "0.88 on \" went\" (3), the token just before \"Doctor\"; 0.07 on its sink"
         );
-        assert_eq!(what_it_writes(&with_sink), "without it P(\" Gig\") 0.61 -> 7.1e-4");
+        assert_eq!(what_it_writes(&with_sink), "at its mean over the prompt P(\" Gig\") 0.61 -> 7.1e-4");
         assert_eq!(
             what_it_writes(&explanation(Role::Other, 2).0),
-            "writes +3.1 to the logit of \" Gig\"; without it P(\" Gig\") 0.61 -> 7.1e-4"
+            "writes +3.1 to the logit of \" Gig\"; at its mean over the prompt P(\" Gig\") 0.61 -> 7.1e-4"
         );
         let headless = Explanation { influence: None, ..with_sink };
         assert!(what_it_writes(&headless).contains("no output head"));

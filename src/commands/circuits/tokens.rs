@@ -1,7 +1,5 @@
 //! Lists of tokens: bigrams, skip-trigrams and their bugs, a prompt's terms.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context, Result, bail};
 
 use super::Work;
@@ -13,6 +11,7 @@ use crate::{
     commands::open,
     engine::protocol::{Bos, PromptInput},
     head::Head,
+    model::decoder::Pass,
     report::circuits::{Cell, List},
 };
 
@@ -120,7 +119,7 @@ impl Work<'_> {
         let ids = open::ids(model, &input, Bos::Auto, self.quiet)?;
         let mut trace = model.decoder.trace();
         self.shown("running the prompt", |control| {
-            model.decoder.extend(&mut trace, &ids, &BTreeSet::new(), control)
+            model.decoder.extend(&mut trace, &ids, &Pass::plain(control))
         })?;
         let terms = self.shown("terms", |control| terms::terms(&model.decoder, &trace, control))?;
         self.settings.ids = Some(ids);

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
-use super::{Decoder, places, scaled};
+use super::{Decoder, indices, scaled};
 use crate::model::{
     linear::Linear,
     spec::{Positions, ReadBy},
@@ -39,7 +39,7 @@ impl Decoder {
     pub fn position_rows(&self, start: usize, tokens: usize) -> Result<Option<Tensor>> {
         match (&self.positions, &self.spec.positions) {
             (Some(positions), &Positions::Learned { offset, read_by: ReadBy::Everything }) => {
-                positions.rows(&places(offset + start, tokens), &self.device).map(Some)
+                positions.rows(&indices(offset + start, tokens), &self.device).map(Some)
             }
             _ => Ok(None),
         }

@@ -5,8 +5,8 @@ use std::fmt;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
-use super::Decoder;
-use crate::model::{attention::Inputs, linear::with_host, trace::Trace};
+use super::{Decoder, Span, heads::Angles};
+use crate::model::{edit, linear::with_host, trace::Trace};
 
 /// A step of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,22 +95,16 @@ impl Decoder {
         {
             return Ok(found);
         }
-        let [queries, keys, values] =
-            [queries.unsqueeze(0)?, keys.unsqueeze(0)?, values.unsqueeze(0)?.contiguous()?];
-        let inputs =
-            Inputs { queries: &queries, keys: &keys, values: &values, first: 0, rule: &self.rules[layer] };
-        let Some(mixed) = self.attention.attend(layer, &inputs, None, true)? else {
-            return Ok(Break { step: Step::Attention(layer), token });
-        };
-        let mixed = mixed.squeeze(0)?;
-        if let Some(found) = found(Step::Attention(layer), broken(&mixed, 0)?) {
+        let outputs = self.outputs(trace, layer, 0..trace.len())?;
+        if let Some(found) = found(Step::Attention(layer), broken(&outputs, 1)?) {
             return Ok(found);
         }
-        let after = self.add(&x, weights.output.forward(&mixed)?, weights.post_norm.as_ref())?;
-        let of_output = found(Step::Output(layer), broken(&after, 0)?);
+        let span = Span { sequences: 1, start: 0, angles: Angles::new() };
+        let values = self.after_heads(layer, &x, outputs, &span, &edit::NONE)?;
+        let of_output = found(Step::Output(layer), broken(&values.between, 0)?);
         let of_norm = match &weights.mlp {
             Some(mlp) if of_output.is_none() => {
-                let read = if self.spec.parallel { &x } else { &after };
+                let read = if self.spec.parallel { &x } else { &values.between };
                 found(Step::MlpNorm(layer), broken(&mlp.norm.apply(read)?, 0)?)
             }
             _ => None,

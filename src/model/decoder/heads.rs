@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
-use super::{Decoder, LayerWeights, places, scaled};
+use super::{Decoder, LayerWeights, indices, scaled};
 use crate::model::{
     norm::NormWeights,
     rotary::{Pairing, Rotary},
@@ -21,9 +21,9 @@ impl Decoder {
         match (&self.positions, &self.spec.positions) {
             (Some(positions), &Positions::Learned { offset, read_by: ReadBy::QueriesAndKeys }) => {
                 let (rows, width) = normed.dims2()?;
-                let places = places(offset + start, rows / sequences);
+                let at = indices(offset + start, rows / sequences);
                 let apart = normed.reshape((sequences, rows / sequences, width))?;
-                let placed = apart.broadcast_add(&positions.rows(&places, &self.device)?)?;
+                let placed = apart.broadcast_add(&positions.rows(&at, &self.device)?)?;
                 Ok(placed.reshape((rows, width))?)
             }
             _ => Ok(normed.clone()),
@@ -40,7 +40,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         let LayerWeights { query, query_norm, .. } = &self.layers[layer];
         let flat = self.clipped(query.forward(placed)?)?;
-        self.turned_heads(layer, &flat, query_norm.as_ref(), sequences, angles)
+        self.rotated_heads(layer, &flat, query_norm.as_ref(), sequences, angles)
     }
 
     /// The keys of a layer, `[sequences, kv_heads, tokens, head_size]`, rotated and not yet smeared.
@@ -53,11 +53,11 @@ impl Decoder {
     ) -> Result<Tensor> {
         let LayerWeights { key, key_norm, .. } = &self.layers[layer];
         let flat = self.clipped(key.forward(placed)?)?;
-        self.turned_heads(layer, &flat, key_norm.as_ref(), sequences, angles)
+        self.rotated_heads(layer, &flat, key_norm.as_ref(), sequences, angles)
     }
 
     /// `[sequences * tokens, heads * head_size]`, normalised and rotated, as `[sequences, heads, tokens, head_size]`.
-    fn turned_heads(
+    fn rotated_heads(
         &self,
         layer: usize,
         flat: &Tensor,
@@ -143,16 +143,16 @@ impl Decoder {
         let Positions::Rotary { tables, of_layer } = &self.spec.positions else { return Ok(x.clone()) };
         let Some(table) = of_layer[layer] else { return Ok(x.clone()) };
         let (rotary, (cos, sin)) = (&tables[table], &angles[table]);
-        let turn = |x: &Tensor| match rotary.pairing {
+        let rotate = |x: &Tensor| match rotary.pairing {
             Pairing::Halves => candle_nn::rotary_emb::rope(x, cos, sin),
             Pairing::Neighbours => candle_nn::rotary_emb::rope_i(x, cos, sin),
         };
         let rest = self.spec.head_size - rotary.size;
         if rest == 0 {
-            return Ok(turn(x)?);
+            return Ok(rotate(x)?);
         }
-        let turned = turn(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
-        Ok(Tensor::cat(&[turned, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
+        let rotated = rotate(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
+        Ok(Tensor::cat(&[rotated, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The prompt that is on the screen: its trace, the ablated heads, and the answers about it.
+//! What lies open before whoever explores: a model, the run of a prompt on it, the run of training that it belongs to; and the
+//! answers about them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,11 +8,13 @@ use candle_core::{Device, Tensor};
 use crossbeam_channel::Sender;
 
 use super::{
-    open::Model,
+    open::{Model, OpenRequest},
     protocol::{
         Bos, Candidate, Event, Explanation, HeadView, Influence, Look, PatternMap, Progress, PromptInput,
         Role, Token,
     },
+    run::Run,
+    training::Training,
 };
 use crate::{
     analysis::{
@@ -20,24 +23,24 @@ use crate::{
     },
     error::told,
     head::Head,
-    model::{decoder::Control, trace::Trace},
+    model::{decoder::Control, edit::Edit},
 };
 
 /// How many next tokens are told.
 const CANDIDATES: usize = 32;
 
-/// A model and the prompt that was run on it.
-pub struct Session {
+/// A model and what was run on it.
+pub struct Desk {
+    /// How the first model was asked for; others are opened in the same way.
+    pub open: OpenRequest,
     /// The model.
     pub model: Arc<Model>,
+    /// The run of training that it belongs to.
+    pub training: Training,
     events: Sender<Event>,
     /// The epoch that was told last.
     pub epoch: u64,
-    trace: Trace,
-    prompt: usize,
-    ablated: BTreeSet<Head>,
-    /// The same tokens with no head ablated, while some are.
-    intact: Option<Trace>,
+    run: Run,
     /// Whether it was told that numbers of the prompt are not finite.
     broken: bool,
     /// The query for which `AtQuery` and `Candidates` were told last.
@@ -46,22 +49,43 @@ pub struct Session {
     map: Option<(u64, Look, PatternMap)>,
 }
 
-impl Session {
-    /// A session that answers through `events`.
-    pub fn new(model: Arc<Model>, events: Sender<Event>) -> Self {
-        let trace = model.decoder.trace();
-        Self {
+impl Desk {
+    /// A desk with a model that was opened as `open` says; it answers through `events`.
+    pub fn new(open: OpenRequest, model: Model, events: Sender<Event>) -> Self {
+        let model = Arc::new(model);
+        let mut desk = Self {
+            run: Run::new(model.clone()),
             model,
+            training: Training::default(),
             events,
             epoch: 0,
-            trace,
-            prompt: 0,
-            ablated: BTreeSet::new(),
-            intact: None,
             broken: false,
             told: None,
             map: None,
-        }
+            open,
+        };
+        desk.tell_opened(desk.open.model.clone().as_deref());
+        desk
+    }
+
+    /// Puts another model, `name` of the command line, in the place of this one.
+    pub fn replace(&mut self, name: Option<&str>, model: Model) {
+        self.model = Arc::new(model);
+        self.run = Run::new(self.model.clone());
+        (self.epoch, self.broken, self.told, self.map) = (0, false, None, None);
+        self.tell_opened(name);
+    }
+
+    fn tell_opened(&mut self, name: Option<&str>) {
+        self.model.remarks().into_iter().for_each(|remark| self.tell(Event::Note(remark)));
+        self.tell(Event::Opened(Arc::new(self.model.info.clone())));
+        self.training.opened(name, &self.model.info);
+        self.tell_training();
+    }
+
+    /// Tells what is known of the run of training.
+    pub fn tell_training(&self) {
+        self.tell(self.training.event());
     }
 
     /// Sends an event; an app that is gone hears nothing.
@@ -76,7 +100,7 @@ impl Session {
 
     /// The tokens of the prompt, and those generated after it.
     pub fn ids(&self) -> &[u32] {
-        &self.trace.ids
+        &self.run.clean().ids
     }
 
     /// Runs a prompt in the place of the one before.
@@ -93,16 +117,10 @@ impl Session {
         }
         let progress = self.progress("running the prompt");
         let control = Control { progress: &progress, cancelled };
-        let run = |ablated| {
-            let mut trace = self.model.decoder.trace();
-            self.model.decoder.extend(&mut trace, &ids, ablated, &control).map(|()| trace)
-        };
-        let trace = run(&self.ablated)?;
-        // What the model does without ablation is told beside it.
-        let intact = if self.ablated.is_empty() { None } else { Some(run(&BTreeSet::new())?) };
+        let run = self.run.of(&ids, &control)?;
         drop(progress);
-        (self.prompt, self.trace, self.intact) = (ids.len(), trace, intact);
-        let broken = self.model.where_it_breaks(&self.trace)?;
+        self.run = run;
+        let broken = self.model.where_it_breaks(self.run.shown())?;
         self.broken = broken.is_some();
         broken.into_iter().for_each(|broken| self.tell(Event::Note(broken)));
         self.tell_tokens(epoch);
@@ -111,70 +129,31 @@ impl Session {
 
     /// Adds a token, or the most probable one.
     pub fn append(&mut self, epoch: u64, token: Option<u32>, cancelled: &dyn Fn() -> bool) -> Result<()> {
-        if self.trace.is_empty() {
+        let shown = self.run.shown();
+        if shown.is_empty() {
             bail!("there is no prompt yet to go on from");
         }
         let token = match token {
             Some(token) => token,
-            None => self.candidates(&self.trace.last.view()?, self.trace.len() - 1)?[0].token.id,
+            None => self.candidates(&shown.last.view()?, shown.len() - 1)?[0].token.id,
         };
-        let control = Control { progress: &|_, _| (), cancelled };
-        let (decoder, length) = (&self.model.decoder, self.trace.len());
-        decoder.extend(&mut self.trace, &[token], &self.ablated, &control)?;
-        if let Some(intact) = &mut self.intact
-            && let Err(error) = decoder.extend(intact, &[token], &BTreeSet::new(), &control)
-        {
-            decoder.shorten(&mut self.trace, length, &self.ablated, &Control::FREE)?;
-            return Err(error);
-        }
+        self.run.append(token, &Control { progress: &|_, _| (), cancelled })?;
         self.tell_tokens(epoch);
         Ok(())
     }
 
     /// Keeps the first `length` tokens.
     pub fn truncate(&mut self, epoch: u64, length: usize, cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let control = Control { progress: &|_, _| (), cancelled };
-        let (decoder, length) = (&self.model.decoder, length.max(1));
-        decoder.shorten(&mut self.trace, length, &self.ablated, &control)?;
-        if let Some(intact) = &mut self.intact {
-            // Once one of them is short the other has to be.
-            decoder.shorten(intact, length, &BTreeSet::new(), &Control::FREE)?;
-        }
-        self.prompt = self.prompt.min(self.trace.len());
+        self.run.shorten(length, &Control { progress: &|_, _| (), cancelled })?;
         self.tell_tokens(epoch);
         Ok(())
     }
 
-    /// Ablates these heads and no others, going on from the residual stream that is cached before the first that changes.
+    /// Ablates these heads and no others.
     pub fn ablate(&mut self, epoch: u64, heads: BTreeSet<Head>, cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let info = &self.model.info;
-        if let Some(head) = heads.iter().find(|head| head.layer >= info.layers || head.head >= info.heads) {
-            bail!("there is no head {head}: the model has {} layers of {} heads", info.layers, info.heads);
-        }
-        let changed = heads.symmetric_difference(&self.ablated).map(|head| head.layer).min();
-        if let (Some(layer), false) = (changed, self.trace.is_empty()) {
-            let intact = self.intact.take().unwrap_or_else(|| self.trace.clone());
-            if heads.is_empty() {
-                self.trace = intact;
-            } else {
-                let ids = self.trace.ids.clone();
-                let progress = self.progress("running the prompt without the ablated heads");
-                let control = Control { progress: &progress, cancelled };
-                let result = self.model.decoder.rerun(&mut self.trace, layer, &heads, &control);
-                drop(progress);
-                if result.is_err() && self.ablated.is_empty() {
-                    self.trace = intact;
-                    return result;
-                }
-                self.intact = Some(intact);
-                if result.is_err() {
-                    self.trace.truncate(0);
-                    self.model.decoder.extend(&mut self.trace, &ids, &self.ablated, &Control::FREE)?;
-                    return result;
-                }
-            }
-        }
-        self.ablated = heads;
+        let progress = self.progress("running the prompt without the ablated heads");
+        let edits = heads.into_iter().map(Edit::ablation).collect();
+        self.run.edit(edits, &Control { progress: &progress, cancelled })?;
         self.tell_tokens(epoch);
         Ok(())
     }
@@ -182,10 +161,10 @@ impl Session {
     /// Answers what a screen shows of a head, the quick parts first.
     pub fn look(&mut self, epoch: u64, look: Look, cancelled: &dyn Fn() -> bool) -> Result<()> {
         let info = &self.model.info;
-        if self.trace.is_empty() {
+        if self.run.clean().is_empty() {
             return Ok(());
         }
-        if look.query >= self.trace.len() {
+        if look.query >= self.run.clean().len() {
             bail!("there is no token {} to look at", look.query);
         }
         let control = Control { progress: &|_, _| (), cancelled };
@@ -195,7 +174,7 @@ impl Session {
         if look.head.layer >= info.layers || look.head.head >= info.heads {
             bail!("there is no head {} to look at", look.head);
         }
-        let row = self.trace.row(look.head, look.query)?;
+        let row = self.run.shown().row(look.head, look.query)?;
         let (column, map) = self.column_and_map(epoch, look)?;
         let window = self.model.decoder.rules[look.head.layer].window;
         self.tell(Event::Head {
@@ -216,22 +195,23 @@ impl Session {
             return Ok(());
         }
         let has_head = self.model.decoder.has_unembedding();
-        let top = if has_head { self.candidates(&self.trace.last.view()?, query)? } else { Vec::new() };
+        let shown = self.run.shown();
+        let top = if has_head { self.candidates(&shown.last.view()?, query)? } else { Vec::new() };
         if !self.broken && top.iter().any(|candidate| !candidate.logit.is_finite()) {
             self.broken = true;
             // A token that was added, or what an ablation changed, may break earlier than the logits do.
-            let broken = match self.model.where_it_breaks(&self.trace)? {
+            let broken = match self.model.where_it_breaks(shown)? {
                 Some(broken) => broken,
-                None => self.model.where_logits_break(&self.trace.last.view()?.narrow(0, query, 1)?)?,
+                None => self.model.where_logits_break(&shown.last.view()?.narrow(0, query, 1)?)?,
             };
             self.tell(Event::Note(broken));
         }
-        let unablated = match &self.intact {
-            Some(intact) if has_head => Some(self.candidates(&intact.last.view()?, query)?.into()),
-            _ => None,
+        let unablated = match self.run.is_edited() && has_head {
+            true => Some(self.candidates(&self.run.clean().last.view()?, query)?.into()),
+            false => None,
         };
         self.tell(Event::Candidates { epoch, query, top: top.into(), unablated });
-        let scores = explain::at_query(&self.model.decoder, &self.trace, query, control)?;
+        let scores = explain::at_query(&self.model.decoder, self.run.shown(), query, control)?;
         self.tell(Event::AtQuery { epoch, query, scores: scores.into() });
         self.told = Some((epoch, query));
         Ok(())
@@ -240,7 +220,7 @@ impl Session {
     /// How much each order of terms lowers the loss at a token, no head ablated: the token, its target and the losses.
     pub fn terms(&self, query: usize, control: &Control<'_>) -> Result<(Token, Token, Terms)> {
         let decoder = &self.model.decoder;
-        let trace = self.intact.as_ref().unwrap_or(&self.trace);
+        let trace = self.run.clean();
         let expansion = Expansion::of(decoder, trace, control)?;
         let Some(&token) = trace.ids.get(query) else { bail!("there is no token {query} to look at") };
         let target = match trace.ids.get(query + 1) {
@@ -254,7 +234,7 @@ impl Session {
     fn explain(&self, look: Look, row: &[f32], control: &Control<'_>) -> Result<Explanation> {
         let decoder = &self.model.decoder;
         let strongest = explain::strongest(row);
-        let role = explain::role(&self.trace.ids, look.query, strongest.0);
+        let role = explain::role(self.ids(), look.query, strongest.0);
         let influence = match decoder.has_unembedding() {
             true => Some(self.influence(look, role, strongest.0, control)?),
             false => None,
@@ -271,14 +251,14 @@ impl Session {
 
     /// What a head does to the prediction of the token at `attended` where it is an induction head's, else of the top one.
     fn influence(&self, look: Look, role: Role, attended: usize, control: &Control<'_>) -> Result<Influence> {
-        let (decoder, trace) = (&self.model.decoder, &self.trace);
+        let (decoder, trace) = (&self.model.decoder, self.run.shown());
         let probabilities = self.probabilities(&trace.last.view()?, look.query)?;
         let target = match role {
             Role::Induction { .. } => trace.ids[attended],
             _ => explain::strongest(&probabilities).0 as u32,
         };
         let attribution = explain::attribution(decoder, trace, look.head, look.query, target)?;
-        let last = decoder.last_without(trace, look.head, look.query, control)?;
+        let last = self.run.last_without(look.head, look.query, control)?;
         let without = self.probabilities(&last, 0)?;
         Ok(Influence {
             target: self.model.token(target),
@@ -296,8 +276,9 @@ impl Session {
     /// Attention to the query token from itself and later ones, and the whole pattern pooled. The map is kept for the
     /// next query of the same head.
     fn column_and_map(&mut self, epoch: u64, look: Look) -> Result<(Vec<f32>, PatternMap)> {
-        let mut column = Vec::with_capacity(self.trace.len() - look.query);
-        self.trace.rows(look.head, look.query..self.trace.len(), |rows| {
+        let shown = self.run.shown();
+        let mut column = Vec::with_capacity(shown.len() - look.query);
+        shown.rows(look.head, look.query..shown.len(), |rows| {
             column.extend(rows.iter().map(|(_, row)| row[look.query]));
         })?;
         if let Some((made_in, made_for, map)) = &self.map
@@ -306,7 +287,7 @@ impl Session {
         {
             return Ok((column, map.clone()));
         }
-        let map = map::pattern_map(&self.trace, look.head, look.fits, look.pool)?;
+        let map = map::pattern_map(shown, look.head, look.fits, look.pool)?;
         self.map = Some((epoch, look, map.clone()));
         Ok((column, map))
     }
@@ -343,8 +324,8 @@ impl Session {
         self.told = None;
         self.map = None;
         self.epoch = epoch;
-        let tokens = self.model.tokens(&self.trace.ids).into();
-        self.tell(Event::Tokens { epoch, tokens, prompt: self.prompt.min(self.trace.len()) });
+        let tokens = self.model.tokens(self.ids()).into();
+        self.tell(Event::Tokens { epoch, tokens, prompt: self.run.prompt() });
     }
 
     /// Tells the layers done of a pass.

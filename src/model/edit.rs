@@ -1,0 +1,232 @@
+//! What can be changed in a pass: where, at which tokens, and what comes in its place.
+
+use std::{ops::Range, sync::Arc};
+
+use anyhow::{Result, bail};
+use candle_core::Tensor;
+
+use super::{decoder::Decoder, spec::Spec, trace::Trace};
+use crate::head::Head;
+
+/// Where something can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// What a head puts out: its weighted sum of values, before the output projection.
+    Head(Head),
+    /// What all heads of a group put out that share keys and values, [`Head::head`] being the group.
+    KvHead(Head),
+    /// What a layer's attention adds to the residual stream.
+    Attention(usize),
+    /// What a layer's MLP adds to the residual stream.
+    Mlp(usize),
+    /// The residual stream before a layer; as many as there are layers is after the last.
+    Residual(usize),
+}
+
+/// The values on the way through a layer that a site is among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The residual stream that the layer begins with, `width` numbers a token.
+    Residual,
+    /// What the heads put out, side by side, `heads * head_size` numbers a token.
+    Heads,
+    /// What attention adds to the residual stream, `width` numbers a token.
+    Attention,
+    /// What the MLP adds to it, `width` numbers a token.
+    Mlp,
+}
+
+impl Site {
+    /// The layer it belongs to, where a pass that it is changed in begins.
+    pub fn layer(self) -> usize {
+        match self {
+            Self::Head(head) | Self::KvHead(head) => head.layer,
+            Self::Attention(layer) | Self::Mlp(layer) | Self::Residual(layer) => layer,
+        }
+    }
+
+    /// The values that it is among.
+    pub fn part(self) -> Part {
+        match self {
+            Self::Head(_) | Self::KvHead(_) => Part::Heads,
+            Self::Attention(_) => Part::Attention,
+            Self::Mlp(_) => Part::Mlp,
+            Self::Residual(_) => Part::Residual,
+        }
+    }
+
+    /// Its numbers among those of its part.
+    fn columns(self, spec: &Spec) -> Range<usize> {
+        let heads = |first: usize, count: usize| first * spec.head_size..(first + count) * spec.head_size;
+        match self {
+            Self::Head(head) => heads(head.head, 1),
+            Self::KvHead(group) => heads(group.head * spec.group(), spec.group()),
+            Self::Attention(_) | Self::Mlp(_) | Self::Residual(_) => 0..spec.width,
+        }
+    }
+
+    /// Refuses a site that a model does not have.
+    pub fn check(self, spec: &Spec) -> Result<()> {
+        let Spec { layers, heads, kv_heads, .. } = *spec;
+        match self {
+            Self::Head(head) if head.layer >= layers || head.head >= heads => {
+                bail!("there is no head {head}: the model has {layers} layers of {heads} heads")
+            }
+            Self::KvHead(group) if group.layer >= layers || group.head >= kv_heads => {
+                bail!("there are no KV heads {group}: the model has {layers} layers of {kv_heads}")
+            }
+            Self::Attention(layer) | Self::Mlp(layer) if layer >= layers => {
+                bail!("there is no layer {layer}: the model has {layers}")
+            }
+            Self::Mlp(layer) if spec.mlp.get(layer).is_none() => {
+                bail!("layer {layer} has no MLP")
+            }
+            Self::Residual(layer) if layer > layers => {
+                bail!("there is no residual stream before layer {layer}: the model has {layers}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What comes in the place of what is changed.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Zero.
+    Zero,
+    /// The mean over the prompt's tokens of the same thing in the unchanged run.
+    Mean,
+    /// The same thing in another run, token by token; tokens that it does not have stay as they are.
+    From(Arc<Trace>),
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Zero, Self::Zero) | (Self::Mean, Self::Mean) => true,
+            (Self::From(one), Self::From(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+/// A change of a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edit {
+    /// Where.
+    pub site: Site,
+    /// At which tokens; at all where there is none.
+    pub tokens: Option<Range<usize>>,
+    /// What comes there.
+    pub value: Value,
+}
+
+impl Edit {
+    /// The ablation of a head: its output becomes its mean over the prompt.
+    pub fn ablation(head: Head) -> Self {
+        Self { site: Site::Head(head), tokens: None, value: Value::Mean }
+    }
+}
+
+/// The first layer at which two lists of edits change a pass differently; none where they do not.
+pub fn first_difference(one: &[Edit], other: &[Edit]) -> Option<usize> {
+    fn of(edits: &[Edit], layer: usize) -> impl Iterator<Item = &Edit> {
+        edits.iter().filter(move |edit| edit.site.layer() == layer)
+    }
+    let layers = one.iter().chain(other).map(|edit| edit.site.layer());
+    layers.filter(|&layer| of(one, layer).ne(of(other, layer))).min()
+}
+
+/// An edit whose value is known.
+#[derive(Clone, Debug)]
+struct Change {
+    site: Site,
+    columns: Range<usize>,
+    tokens: Range<usize>,
+    /// One row for every token, `[1, size]`, or one for each from position 0 on, `[tokens, size]`.
+    rows: Tensor,
+    constant: bool,
+}
+
+/// The edits of a pass, with the values that they put in place. Of several that change the same numbers the last holds.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    changes: Vec<Change>,
+}
+
+/// No edits.
+pub static NONE: Edits = Edits { changes: Vec::new() };
+
+impl Edits {
+    /// Works out the values of `edits` from `clean`, the unchanged run, whose first `prompt` tokens are the prompt.
+    ///
+    /// # Errors
+    /// When the model has no such site.
+    pub fn of(decoder: &Decoder, edits: &[Edit], clean: &Trace, prompt: usize) -> Result<Self> {
+        let changes = edits.iter().map(|edit| Change::of(decoder, edit, clean, prompt));
+        Ok(Self { changes: changes.collect::<Result<_>>()? })
+    }
+
+    /// These, and after them one more.
+    pub fn and(&self, decoder: &Decoder, edit: &Edit, clean: &Trace, prompt: usize) -> Result<Self> {
+        let mut all = self.clone();
+        all.changes.push(Change::of(decoder, edit, clean, prompt)?);
+        Ok(all)
+    }
+
+    /// The first layer that is changed; none where nothing is.
+    pub fn first_layer(&self) -> Option<usize> {
+        self.changes.iter().map(|change| change.site.layer()).min()
+    }
+
+    /// What becomes of the values of a part of a layer, `[sequences, tokens, size]`, whose first token is at position
+    /// `start`.
+    pub(super) fn apply(&self, layer: usize, part: Part, mut x: Tensor, start: usize) -> Result<Tensor> {
+        for change in &self.changes {
+            if (change.site.layer(), change.site.part()) == (layer, part) {
+                x = change.apply(x, start)?;
+            }
+        }
+        Ok(x)
+    }
+}
+
+impl Change {
+    fn of(decoder: &Decoder, edit: &Edit, clean: &Trace, prompt: usize) -> Result<Self> {
+        let Edit { site, tokens, value } = edit;
+        site.check(&decoder.spec)?;
+        let columns = site.columns(&decoder.spec);
+        let of = |trace: &Trace, tokens: Range<usize>| -> Result<Tensor> {
+            let values = decoder.values(trace, site.layer(), site.part(), tokens)?;
+            Ok(values.narrow(1, columns.start, columns.len())?)
+        };
+        let (rows, known) = match value {
+            Value::Zero => {
+                (Tensor::zeros((1, columns.len()), candle_core::DType::F32, &decoder.device)?, None)
+            }
+            Value::Mean => (of(clean, 0..prompt.min(clean.len()))?.mean_keepdim(0)?, None),
+            Value::From(other) => (of(other, 0..other.len())?, Some(other.len())),
+        };
+        let all = tokens.clone().unwrap_or(0..usize::MAX);
+        let tokens = all.start..all.end.min(known.unwrap_or(usize::MAX));
+        Ok(Self { site: *site, columns, tokens, rows, constant: known.is_none() })
+    }
+
+    fn apply(&self, x: Tensor, start: usize) -> Result<Tensor> {
+        let (sequences, tokens, _) = x.dims3()?;
+        let from = self.tokens.start.max(start);
+        let to = self.tokens.end.min(start + tokens);
+        if from >= to {
+            return Ok(x);
+        }
+        let rows = match self.constant {
+            true => self.rows.clone(),
+            false => self.rows.narrow(0, from, to - from)?,
+        };
+        let rows = rows.to_dtype(x.dtype())?.broadcast_as((sequences, to - from, self.columns.len()))?;
+        Ok(x.slice_assign(
+            &[0..sequences, from - start..to - start, self.columns.clone()],
+            &rows.contiguous()?,
+        )?)
+    }
+}
