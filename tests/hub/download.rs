@@ -46,7 +46,8 @@ fn only_what_opens_the_model_is_fetched() {
 #[test]
 fn the_checkpoint_opens_and_is_named_after_the_model() {
     let world = World::new(tiny());
-    // The process' own variables: no other test of this file reads them.
+    // The process' own variables: no other test of this crate reads them, and the programs that
+    // tests start are given theirs.
     // SAFETY: see above.
     unsafe {
         std::env::set_var("HF_ENDPOINT", &world.settings.endpoint);

@@ -3,12 +3,18 @@
 #![cfg(feature = "hub")]
 #![allow(clippy::unwrap_used)]
 
-#[path = "../hub_server/mod.rs"]
 mod hub_server;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 
+mod commands;
 mod download;
 mod hostile;
+#[cfg(feature = "real-python")]
+mod python;
 mod resume;
+mod screen;
+mod server_selftest;
 mod trouble;
 
 use std::{

@@ -1,0 +1,13 @@
+//! The program as a script runs it: what goes in, what comes out, and how it ends.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_families;
+mod bad_gguf;
+mod bad_input;
+mod bad_weights;
+mod commands;
+mod train;
+mod verify;
+#[cfg(feature = "real-python")]
+mod verify_python;
