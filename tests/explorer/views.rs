@@ -291,7 +291,7 @@ proptest! {
         let mut bench = Bench::with(width, height, Engine::new(layers, heads, has_tokenizer));
         bench.theme = bench.theme.clone().at([Depth::Truecolor, Depth::Indexed, Depth::Ansi, Depth::Mono][depth], 32);
         if snapshots > 0 {
-            bench.engine.run = Some(common::run(snapshots - 1));
+            bench.engine.run = Some(crate::common::run(snapshots - 1));
             let told = bench.engine.run();
             bench.event(told);
         }

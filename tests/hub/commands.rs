@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::hub_server::{
-    Fault, Hub, On, Origin, Repository,
+    self, Fault, Hub, On, Origin, Repository,
     models::{NAME, WEIGHTS, fixture, tiny},
 };
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::hub_server::{
-    Hub,
+    self, Hub,
     models::{NAME, WEIGHTS, fixture, sharded, tiny},
 };
 

@@ -148,7 +148,7 @@ fn packed_weights_are_named_also_where_nothing_says_that_they_are() {
         (&[("weight", U8), ("weight_scale", F8_E4M3), ("weight_scale_2", F32)], None, "NVFP4"),
     ] {
         let error = open(holding(tensors, config).path()).err().unwrap();
-        let expected = format!("tensor `model.layers.0.mlp.down_proj.{}` is packed by ", tensors[0].0);
+        let expected = format!("tensor `model.layers.0.mlp.down_proj.{}` was packed by ", tensors[0].0);
         assert!(error.contains(&expected) && error.contains(tool), "{error}");
         assert!(error.contains("GGUF") && !error.contains("missing") && !error.contains('\n'), "{error}");
     }
