@@ -21,8 +21,10 @@ use crate::{
     train::command::TrainArgs,
 };
 
+pub mod check;
 pub mod circuits;
 
+use check::CheckArgs;
 use circuits::CircuitsArgs;
 
 const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
@@ -103,6 +105,8 @@ pub enum Command {
     Tour,
     /// Score every head on repeated random tokens and list the best
     Rank(RankArgs),
+    /// Say whether a checkpoint is sane, where it is broken, and which reading of it would be right
+    Check(CheckArgs),
     /// Print what one head attends to in a prompt
     Show(ShowArgs),
     /// Score every head in each snapshot of a training run

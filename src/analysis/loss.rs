@@ -8,7 +8,10 @@ use super::{
     benchmark::{Benchmark, Kind},
     rank::Mean,
 };
-use crate::model::decoder::{Control, Decoder, Pass};
+use crate::model::{
+    decoder::{Control, Decoder, Pass},
+    trace::Trace,
+};
 
 /// Rows of logits made at once; all of a long text would not fit.
 const ROWS: usize = 64;
@@ -19,15 +22,25 @@ pub fn per_token(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Resul
     let Some(read) = ids.len().checked_sub(1).filter(|&read| read > 0) else { return Ok(Vec::new()) };
     let mut trace = decoder.trace();
     decoder.extend(&mut trace, &ids[..read], &Pass::plain(control))?;
-    let last = trace.last.view()?;
+    of_trace(decoder, &trace, &ids[1..], control)
+}
+
+/// `-ln P(targets[i] | the first i + 1 tokens)` for every target, in nats, where a pass over the tokens has left `trace`.
+pub fn of_trace(
+    decoder: &Decoder,
+    trace: &Trace,
+    targets: &[u32],
+    control: &Control<'_>,
+) -> Result<Vec<f32>> {
+    let (last, read) = (trace.last.view()?, targets.len());
     let mut losses = Vec::with_capacity(read);
     for start in (0..read).step_by(ROWS) {
         control.check()?;
         let rows = ROWS.min(read - start);
         let logits = decoder.logits(&last.narrow(0, start, rows)?)?.to_dtype(DType::F32)?;
         let total = logits.log_sum_exp(D::Minus1)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
-        for (row, (total, &next)) in total.into_iter().zip(&ids[start + 1..]).enumerate() {
-            let logit = logits.get(row)?.get(next as usize)?.to_scalar::<f32>()?;
+        for (row, (total, &target)) in total.into_iter().zip(&targets[start..]).enumerate() {
+            let logit = logits.get(row)?.get(target as usize)?.to_scalar::<f32>()?;
             losses.push(total - logit);
         }
     }

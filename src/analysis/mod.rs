@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod benchmark;
+pub mod check;
 pub mod circuits;
 pub mod doubt;
 pub mod explain;

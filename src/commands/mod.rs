@@ -10,6 +10,7 @@ use crate::cli::Cli;
 
 #[cfg(feature = "hub")]
 pub mod cache;
+pub mod check;
 pub mod circuits;
 pub mod doctor;
 pub mod explore;

@@ -1,6 +1,7 @@
 //! The worker that owns the model: requests in, events out, long work given up when it is no longer wanted.
 
 mod broken;
+pub mod check;
 mod circuits;
 mod compare;
 mod desk;

@@ -22,6 +22,7 @@ use super::{
 use crate::error::Interrupted;
 
 /// The weights of a layer.
+#[derive(Clone)]
 pub struct LayerWeights {
     /// Normalisation before attention.
     pub norm: NormWeights,
@@ -45,7 +46,8 @@ pub struct LayerWeights {
     pub mlp: Option<MlpWeights>,
 }
 
-/// A model, ready to run.
+/// A model, ready to run. A copy shares the weights, and may read them in another way.
+#[derive(Clone)]
 pub struct Decoder {
     /// What it is.
     pub spec: Arc<Spec>,

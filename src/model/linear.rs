@@ -6,7 +6,8 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use super::{host, place::Placement};
 
-/// `y = x W^T + b`.
+/// `y = x W^T + b`. A copy shares the weights.
+#[derive(Clone)]
 pub struct Linear {
     weights: Held,
     bias: Option<Tensor>,
@@ -14,6 +15,7 @@ pub struct Linear {
     inputs: usize,
 }
 
+#[derive(Clone)]
 enum Held {
     /// On the processor.
     Host(host::Matrix),

@@ -6,6 +6,7 @@ use candle_core::{D, DType, Device, Tensor};
 use super::{activation, linear::Linear, norm::NormWeights, spec::Mlp};
 
 /// The weights of an MLP.
+#[derive(Clone)]
 pub struct MlpWeights {
     /// Normalisation before it.
     pub norm: NormWeights,
@@ -16,6 +17,7 @@ pub struct MlpWeights {
 }
 
 /// What an MLP computes with.
+#[derive(Clone)]
 pub enum Body {
     /// One set of projections for every token.
     Dense(Box<Projections>),
@@ -29,6 +31,7 @@ pub enum Body {
 }
 
 /// The projections of an MLP or of an expert.
+#[derive(Clone)]
 pub struct Projections {
     /// Gate, where there is one.
     pub gate: Option<Linear>,

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use super::spec::NormKind;
 
 /// A normalisation with its weights.
+#[derive(Clone)]
 pub struct NormWeights {
     /// Its kind.
     pub kind: NormKind,

@@ -7,6 +7,9 @@ use std::borrow::Cow;
 pub struct Rotary {
     /// Which numbers of a head are rotated together.
     pub pairing: Pairing,
+    /// Whether keys are stored in the other pairing, as a conversion leaves them that reorders one side alone. They are
+    /// brought into the order of queries after they are rotated.
+    pub keys_otherwise: bool,
     /// How many numbers of a head, from its first on, are rotated; the others stay.
     pub size: usize,
     /// By how much.
@@ -22,6 +25,16 @@ pub enum Pairing {
     Halves,
     /// Number `2i` with `2i + 1`.
     Neighbours,
+}
+
+impl Pairing {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Halves => Self::Neighbours,
+            Self::Neighbours => Self::Halves,
+        }
+    }
 }
 
 /// Angle per position of each pair, `[size / 2]`, in radians.
@@ -53,7 +66,7 @@ impl Rotary {
     /// The rotation of the original paper: angles `theta^(-2i / size)`.
     pub fn plain(theta: f64, size: usize) -> Self {
         let frequencies = Frequencies::Fixed(plain(theta, size));
-        Self { pairing: Pairing::Halves, size, frequencies, factor: 1.0 }
+        Self { pairing: Pairing::Halves, keys_otherwise: false, size, frequencies, factor: 1.0 }
     }
 
     /// The angles for a sequence of `tokens` tokens.

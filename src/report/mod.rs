@@ -5,6 +5,7 @@
 //! [`picture`] the same as SVG and HTML. Token text can hold anything a vocabulary or a file holds, so it goes through
 //! [`text`] before it is put into any of them.
 
+pub mod check;
 pub mod circuits;
 pub mod heatmap;
 pub mod picture;

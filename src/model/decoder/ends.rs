@@ -111,6 +111,21 @@ impl Decoder {
         }
     }
 
+    /// Whether the unembedding is another matrix than the embedding.
+    pub fn has_own_unembedding(&self) -> bool {
+        self.unembedding.is_some()
+    }
+
+    /// Numbers of a row of the unembedding.
+    pub fn unembedding_width(&self) -> usize {
+        self.unembedding.as_ref().unwrap_or(&self.embedding).inputs()
+    }
+
+    /// Takes the embedding for the unembedding.
+    pub fn tie(&mut self) {
+        self.unembedding = None;
+    }
+
     /// The directions in the normalised residual stream that make the logits of `ids`, `[ids, width]`.
     pub fn unembedding_rows(&self, ids: &[u32]) -> Result<Tensor> {
         let rows = self.unembedding()?.rows(ids, &self.device)?;

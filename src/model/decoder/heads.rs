@@ -40,7 +40,9 @@ impl Decoder {
     ) -> Result<Tensor> {
         let LayerWeights { query, query_norm, .. } = &self.layers[layer];
         let flat = self.clipped(query.forward(placed)?)?;
-        self.rotated_heads(layer, &flat, query_norm.as_ref(), sequences, angles)
+        let queries = self.split_normed(&flat, query_norm.as_ref(), sequences)?;
+        let Some((rotary, angles)) = self.rotation(layer, angles) else { return Ok(queries) };
+        rotate(rotary, rotary.pairing, &queries, angles)
     }
 
     /// The keys of a layer, `[sequences, kv_heads, tokens, head_size]`, rotated and not yet smeared.
@@ -53,20 +55,20 @@ impl Decoder {
     ) -> Result<Tensor> {
         let LayerWeights { key, key_norm, .. } = &self.layers[layer];
         let flat = self.clipped(key.forward(placed)?)?;
-        self.rotated_heads(layer, &flat, key_norm.as_ref(), sequences, angles)
+        let keys = self.split_normed(&flat, key_norm.as_ref(), sequences)?;
+        match self.rotation(layer, angles) {
+            None => Ok(keys),
+            Some((rotary, angles)) if rotary.keys_otherwise => {
+                let pairing = rotary.pairing.other();
+                reordered(rotary, pairing, &rotate(rotary, pairing, &keys, angles)?)
+            }
+            Some((rotary, angles)) => rotate(rotary, rotary.pairing, &keys, angles),
+        }
     }
 
-    /// `[sequences * tokens, heads * head_size]`, normalised and rotated, as `[sequences, heads, tokens, head_size]`.
-    fn rotated_heads(
-        &self,
-        layer: usize,
-        flat: &Tensor,
-        norm: Option<&NormWeights>,
-        sequences: usize,
-        angles: &Angles,
-    ) -> Result<Tensor> {
-        let heads = flat.dim(1)? / self.spec.head_size;
-        self.rotate(layer, &self.normed_heads(flat, norm, sequences, heads)?, angles)
+    /// `[sequences * tokens, heads * head_size]`, normalised, as `[sequences, heads, tokens, head_size]`.
+    fn split_normed(&self, flat: &Tensor, norm: Option<&NormWeights>, sequences: usize) -> Result<Tensor> {
+        self.normed_heads(flat, norm, sequences, flat.dim(1)? / self.spec.head_size)
     }
 
     pub(super) fn clipped(&self, flat: Tensor) -> Result<Tensor> {
@@ -138,22 +140,52 @@ impl Decoder {
         tables.iter().map(table).collect()
     }
 
-    /// Rotates queries or keys of a layer, `[sequences, heads, tokens, head_size]`.
-    fn rotate(&self, layer: usize, x: &Tensor, angles: &Angles) -> Result<Tensor> {
-        let Positions::Rotary { tables, of_layer } = &self.spec.positions else { return Ok(x.clone()) };
-        let Some(table) = of_layer[layer] else { return Ok(x.clone()) };
-        let (rotary, (cos, sin)) = (&tables[table], &angles[table]);
-        let rotate = |x: &Tensor| match rotary.pairing {
-            Pairing::Halves => candle_nn::rotary_emb::rope(x, cos, sin),
-            Pairing::Neighbours => candle_nn::rotary_emb::rope_i(x, cos, sin),
-        };
-        let rest = self.spec.head_size - rotary.size;
-        if rest == 0 {
-            return Ok(rotate(x)?);
+    /// The rotation of a layer and its cosines and sines, where there is one.
+    fn rotation<'a>(
+        &'a self,
+        layer: usize,
+        angles: &'a Angles,
+    ) -> Option<(&'a Rotary, &'a (Tensor, Tensor))> {
+        match &self.spec.positions {
+            Positions::Rotary { tables, of_layer } => {
+                of_layer[layer].map(|table| (&tables[table], &angles[table]))
+            }
+            _ => None,
         }
-        let rotated = rotate(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
-        Ok(Tensor::cat(&[rotated, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
     }
+}
+
+/// Rotates queries or keys that are stored in that pairing, `[sequences, heads, tokens, head_size]`.
+fn rotate(rotary: &Rotary, pairing: Pairing, x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
+    of_rotated(rotary, x, |x| {
+        Ok(match pairing {
+            Pairing::Halves => candle_nn::rotary_emb::rope(x, cos, sin)?,
+            Pairing::Neighbours => candle_nn::rotary_emb::rope_i(x, cos, sin)?,
+        })
+    })
+}
+
+/// The numbers of heads that are stored in a pairing, in the order of the other one.
+fn reordered(rotary: &Rotary, pairing: Pairing, x: &Tensor) -> Result<Tensor> {
+    of_rotated(rotary, x, |x| {
+        let (sequences, heads, tokens, size) = x.dims4()?;
+        let sides = match pairing {
+            Pairing::Halves => [2, size / 2],
+            Pairing::Neighbours => [size / 2, 2],
+        };
+        let pairs = x.reshape((sequences * heads * tokens, sides[0], sides[1]))?;
+        Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(x.dims())?)
+    })
+}
+
+/// `change` of the numbers of each head that are rotated, and the others as they are.
+fn of_rotated(rotary: &Rotary, x: &Tensor, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let rest = x.dim(3)? - rotary.size;
+    if rest == 0 {
+        return change(x);
+    }
+    let changed = change(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
+    Ok(Tensor::cat(&[changed, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
 }
 
 /// Mixes each of `keys`, `[sequences, heads, tokens, head_size]`, with the one before it; `before` comes before the first,

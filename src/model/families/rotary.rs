@@ -148,7 +148,7 @@ fn of(
         other => bail!("{}: rotary scaling `{}` is not handled", scaling.origin(), excerpt(other)),
     };
     scaling.finish_rotation(kind)?;
-    Ok(Rotary { pairing: Pairing::Halves, size, frequencies, factor: factor as f32 })
+    Ok(Rotary { pairing: Pairing::Halves, keys_otherwise: false, size, frequencies, factor: factor as f32 })
 }
 
 /// What the ways of stretching have in common.

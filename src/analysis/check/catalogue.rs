@@ -1,0 +1,267 @@
+//! Every check by its stable name: what it asks, from where on it complains and why there.
+
+/// A check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its stable name.
+    pub id: &'static str,
+    /// The quantity.
+    pub definition: &'static str,
+    /// From where on it complains, and where that comes from.
+    pub threshold: &'static str,
+    /// What sound models show.
+    pub sound: &'static str,
+}
+
+const fn check(
+    id: &'static str,
+    definition: &'static str,
+    threshold: &'static str,
+    sound: &'static str,
+) -> Check {
+    Check { id, definition, threshold, sound }
+}
+
+/// Every check, in the order in which they are made.
+pub const ALL: &[Check] = &[
+    check("weights.finite", "NaN and infinite numbers in each tensor as stored.", "fail: any.", "None."),
+    check(
+        "weights.zero",
+        "Tensors that are zero throughout.",
+        "fail: a matrix, where most other layers have numbers of their own there; warn: in most layers, or a bias that others \
+         have. Notes in a model that is untrained, as its outputs may begin at zero.",
+        "None in trained models; biases that nothing trains stay at zero in all layers, which is not told.",
+    ),
+    check(
+        "weights.constant",
+        "Tensors, but for gains of one, that hold one number throughout.",
+        "fail: a matrix; warn: gains.",
+        "None.",
+    ),
+    check(
+        "weights.norm_gain",
+        "Gains of normalisations that are exactly one (or, where the family stores what differs from one, zero) throughout.",
+        "fail: in one layer, where most others have gains of their own; note: in most.",
+        "None in trained models. In bf16 a gain of 1 moves by steps of 1/128, and stays where updates are smaller.",
+    ),
+    check(
+        "weights.scale",
+        "The root mean square of a tensor against the same tensor of other layers, in logarithms: the nearer of the two layers \
+         beside it, and the median of all in robust deviations.",
+        "warn: 4 times as large or small as both neighbours and 6 deviations off; fail: 20 times.",
+        "First and last layers differ from the others, by up to 5 times; for them half the distance from the median counts.",
+    ),
+    check(
+        "weights.repeated",
+        "Layers whose matrices are the same, or all but the same (cosine of 256 samples above 0.98).",
+        "warn: whole layers; fail: single matrices.",
+        "Some merges stack layers twice on purpose.",
+    ),
+    check(
+        "weights.range",
+        "The largest weight by size.",
+        "note: above 65,504, the largest number of f16.",
+        "Below 100 in most.",
+    ),
+    check(
+        "vocabulary.size",
+        "Tokens of the tokenizer against rows of the embedding.",
+        "fail: plain text has tokens without a row; warn: some token has none; note: rows without a token.",
+        "Vocabularies are padded to round numbers.",
+    ),
+    check(
+        "text.tokenizer",
+        "Bytes a token, tokens that stand for unknown text or parts of characters, and whether the tokens give the text back.",
+        "fail: more than 1% unknown; warn: fewer than 2 bytes a token with more than 1,000 tokens; note: not given back.",
+        "3 to 5 bytes a token for English.",
+    ),
+    check(
+        "text.loss",
+        "The mean loss on a text, nats a token, against ln(vocabulary), a guess among all tokens, and against the entropy of the \
+         text's own tokens.",
+        "fail: more than a nat above a guess, or no number; note: about a guess, the model is untrained; warn: above the entropy \
+         of the tokens.",
+        "SmolLM2-135M: 2.8 to 4.2.",
+    ),
+    check(
+        "text.position",
+        "The mean loss on the last third of a text minus that on the first.",
+        "fail: above 1 nat on every text. A wrong rotation or scaling shows far from the beginning first.",
+        "-0.5 to 0.5.",
+    ),
+    check(
+        "text.order",
+        "The mean loss on a text with its words shuffled minus that on the text.",
+        "warn: below 0.3 nats in a trained model.",
+        "1 and more; bigram models little more than 0.",
+    ),
+    check(
+        "text.bos",
+        "The mean loss without a token for the beginning of a text minus that with it.",
+        "fail: the tokenizer adds one and it costs more than 0.05 nats; warn: it adds none and it would gain as much.",
+        "Within 0.05 (SmolLM2 0.009).",
+    ),
+    check(
+        "text.continuation",
+        "The share of 4-grams of a greedy continuation of 64 tokens that came before in it.",
+        "warn: one or two tokens over and over; note: above one half.",
+        "Small models go round in circles when they are greedy.",
+    ),
+    check(
+        "probe.shift",
+        "The loss on the next token against that on the token read and on the one after the next.",
+        "fail: one of these is better by 0.05 nats: targets were shifted.",
+        "The next is best by nats.",
+    ),
+    check(
+        "probe.norm_gain",
+        "The text read with every gain one more, and one less, as conversions between families that store 1 + gain and gain get \
+         it wrong.",
+        PROBE,
+        "A wrong one costs 10 nats.",
+    ),
+    check(
+        "probe.final_norm",
+        "The text read without the normalisation before the unembedding.",
+        PROBE,
+        SOUND,
+    ),
+    check(
+        "probe.rotary_pairing",
+        "The text read with the other pairing of rotated numbers, of queries, of keys and of both: conversions that permute too \
+         much, too little or one side alone.",
+        PROBE,
+        "A wrong one costs 2 nats.",
+    ),
+    check(
+        "probe.rotary_base",
+        "The text read with other bases of the rotation: a tenth, a third, three and ten times, and the usual ones.",
+        PROBE,
+        "A wrong one costs 0.04 to 0.2 nats in a few hundred tokens and more beyond.",
+    ),
+    check(
+        "probe.rotary_scaling",
+        "The text read with the stretching of the rotation left out, or put in where there is none.",
+        PROBE,
+        "A wrong one costs 1.6 nats.",
+    ),
+    check(
+        "probe.gate",
+        "The text read with gate and up of the MLP exchanged.",
+        PROBE,
+        "A wrong one costs 16 nats and more.",
+    ),
+    check(
+        "probe.activation",
+        "The text read with other nonlinearities.",
+        PROBE,
+        "GELU for SiLU costs 0.8 to 1.5 nats.",
+    ),
+    check(
+        "probe.embedding_scale",
+        "The text read with the embedding times the root of the width, or without its multiplier.",
+        PROBE,
+        "A wrong one costs tens of nats.",
+    ),
+    check(
+        "probe.tied_head",
+        "The text read with the embedding for the stored unembedding.",
+        PROBE,
+        "Where the two differ, one of them is the trained one.",
+    ),
+    check(
+        "probe.attention_scale",
+        "The text read with the other usual factors on attention scores.",
+        PROBE,
+        SOUND,
+    ),
+    check("probe.window", "The text read without sliding windows.", PROBE, SOUND),
+    check(
+        "probe.layer_order",
+        "The text read with each two neighbouring layers exchanged.",
+        PROBE,
+        "Exchanged neighbours cost 0.15 to 0.2 nats.",
+    ),
+    check(
+        "repeats.gain",
+        "Mean loss on the first copy of random tokens minus that on the second, nats a token.",
+        "note: below 1.",
+        "5 to 15 with two layers or more, about 0 with one.",
+    ),
+    check(
+        "repeats.induction",
+        "The highest induction score of any head; see rank.",
+        "note: below 0.3.",
+        "Above 0.5.",
+    ),
+    check(
+        "repeats.previous",
+        "The highest previous-token score of any head.",
+        "note: below 0.3.",
+        "Above 0.5.",
+    ),
+    check(
+        "repeats.duplicate",
+        "The highest duplicate-token score of any head.",
+        "note: below 0.3.",
+        "0.2 to 0.7.",
+    ),
+    check(
+        "inside.finite",
+        "Whether the residual stream stays finite on a text.",
+        "fail: it does not.",
+        "It does.",
+    ),
+    check(
+        "inside.residual",
+        "The mean length of the residual stream after the last layer.",
+        "told only.",
+        "It grows layer by layer.",
+    ),
+    check(
+        "inside.largest",
+        "The largest number of the residual stream.",
+        "warn: above 65,504, the largest number of f16.",
+        "A few dimensions at the first token are hundreds or thousands of times larger than the others.",
+    ),
+    check(
+        "inside.scores",
+        "The largest attention score of any head, before cap and softmax.",
+        "warn: above 1,000; scores grow before a run diverges.",
+        "Below 100 in most.",
+    ),
+    check(
+        "inside.sinks",
+        "The share of heads that give more than 0.8 to the first token.",
+        "told only.",
+        "0 to 0.9.",
+    ),
+    check(
+        "inside.uniform",
+        "The share of heads whose rows have more than 0.95 of the entropy that is possible.",
+        "warn: all heads, or all of one layer where others are not.",
+        "Few.",
+    ),
+    check(
+        "inside.self",
+        "The share of heads that give more than 0.9 to the token itself.",
+        "warn: more than half.",
+        "Few.",
+    ),
+];
+
+const PROBE: &str = "fail: the other reading is better by more than 0.05 nats and 4 standard errors of the paired differences, on \
+                     every text.";
+const SOUND: &str = "No other reading is better by 0.02 nats.";
+
+/// The check of that name.
+pub fn find(id: &str) -> Option<&'static Check> {
+    ALL.iter().find(|check| check.id == id)
+}
+
+/// The checks whose names begin with this, up to a dot: `probes` and `probe` are the same.
+pub fn group(name: &str) -> Vec<&'static Check> {
+    let stem = name.strip_suffix('s').filter(|stem| *stem == "probe").unwrap_or(name);
+    let belongs = |check: &&Check| check.id == stem || check.id.split('.').next() == Some(stem);
+    ALL.iter().filter(belongs).collect()
+}

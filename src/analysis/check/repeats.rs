@@ -1,0 +1,61 @@
+//! What a model makes of repeated random tokens: the copying that the papers are about.
+
+use super::{Finding, Verdict};
+use crate::{
+    analysis::{
+        doubt::Doubt,
+        loss::Repeat,
+        score::{HeadScores, Score},
+    },
+    head::Head,
+};
+
+/// The gain of the second copy over the first.
+pub fn gain(repeat: Repeat, trained: bool) -> Finding {
+    const CHECK: &str = "repeats.gain";
+    let gain = f64::from(repeat.gain());
+    let (verdict, what) = match (gain > 1.0, gain > 0.1, trained) {
+        (true, ..) => (Verdict::Ok, "it copies what came before"),
+        (_, true, _) => {
+            (Verdict::Note, "it copies a little, as one layer does, or the beginning of induction")
+        }
+        (_, _, false) => (Verdict::Note, "an untrained model copies nothing"),
+        _ => (Verdict::Note, "it does not copy: one layer, or training before induction formed"),
+    };
+    let text = format!(
+        "the second copy of random tokens costs {:.2} nats a token, the first {:.2}: {what}",
+        repeat.second, repeat.first
+    );
+    Finding::new(CHECK, verdict, gain, "above 1 with two layers or more", text)
+}
+
+/// The best head by a score, with its standard error and what chance would give.
+pub fn best(score: Score, scores: &[HeadScores], doubts: &[Doubt], heads: usize) -> Option<Finding> {
+    let check = match score {
+        Score::Induction => "repeats.induction",
+        Score::Previous => "repeats.previous",
+        Score::Duplicate => "repeats.duplicate",
+        _ => return None,
+    };
+    let known = scores.iter().enumerate().filter_map(|(at, of)| Some((at, of.measured(score)?)));
+    let (at, value) = known.max_by(|one, other| one.1.total_cmp(&other.1))?;
+    let head = Head::new(at / heads, at % heads);
+    let error = doubts.get(at).map_or(f32::NAN, |doubt| doubt.errors.get(score));
+    let chance = match score {
+        Score::Induction => format!(" (chance {:.3})", scores[at].chance),
+        _ => String::new(),
+    };
+    let error = if error.is_nan() { String::new() } else { format!(" ± {error:.3}") };
+    let text = format!("head {head} does most of it: {value:.3}{error}{chance}");
+    let verdict = if value > 0.3 { Verdict::Ok } else { Verdict::Note };
+    Some(
+        Finding::new(
+            check,
+            verdict,
+            f64::from(value),
+            "above 0.3 in trained models of two layers or more",
+            text,
+        )
+        .at(format!("head {head}")),
+    )
+}

@@ -1,0 +1,131 @@
+//! `check`: is a checkpoint sane after training, where is it broken, and which reading of it would be right.
+
+use std::{cell::RefCell, collections::BTreeSet, fs, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::{open, progress::Bar};
+use crate::{
+    analysis::check::{
+        Verdict,
+        catalogue::{self, Check as Catalogued},
+        expect::Expectation,
+    },
+    cli::{
+        Common,
+        check::{CheckArgs, CheckFormat},
+    },
+    engine::check::{self, Follower, Plan},
+    memory,
+    report::check::{self as report, Check, Settings},
+    text::nearest,
+};
+
+/// Exit code where something fails.
+const FAILED: u8 = 1;
+
+/// Runs the command: the exit code says whether the model is sane.
+pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
+    if let Some(name) = &args.explain {
+        let checks = if name.is_empty() { catalogue::ALL.iter().collect() } else { named(name)? };
+        super::print(&report::explained(&checks))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut expectations = args.expect.clone();
+    if let Some(path) = &args.expectations {
+        expectations.extend(expected(path)?);
+    }
+    let earlier = match &args.baseline {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| format!("--baseline {}", path.display()))?;
+            report::read(&text).with_context(|| {
+                format!("--baseline {} is no report of `attnscope check --format json`", path.display())
+            })?
+        }
+        None => Vec::new(),
+    };
+    let plan = plan(args)?;
+    memory::keep_freed();
+    let model = open::model(args.model.as_ref(), common)?;
+    let bar = Shown(RefCell::new(Bar::new(common)));
+    let found = check::check(&model, &plan, &bar);
+    bar.0.borrow_mut().clear();
+    let mut findings = found?;
+    let judged: Vec<_> = expectations.iter().map(|expectation| expectation.judge(&findings)).collect();
+    findings.extend(judged);
+    let settings = Settings {
+        texts: plan.texts.iter().map(|(name, _)| name.clone()).collect(),
+        only: plan.only.iter().copied().collect(),
+        expect: expectations.iter().map(Expectation::to_string).collect(),
+    };
+    let report = Check::new(&model.info, settings, findings, &earlier);
+    super::print(&match args.format {
+        CheckFormat::Table => report.table(),
+        CheckFormat::Json => report.json()?,
+        CheckFormat::Markdown => report.markdown(),
+        CheckFormat::Junit => report.junit(),
+        CheckFormat::Sarif => report.sarif()?,
+    })?;
+    Ok(if report.verdict() == Verdict::Fail { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// What is checked, and on what.
+fn plan(args: &CheckArgs) -> Result<Plan> {
+    let mut plan = Plan::all();
+    if !args.only.is_empty() {
+        let mut only = BTreeSet::new();
+        for name in &args.only {
+            only.extend(named(name)?.iter().map(|check| check.id));
+        }
+        plan.only = only;
+    }
+    if !args.text.is_empty() {
+        plan.texts = Vec::new();
+        for path in &args.text {
+            let bytes = fs::read(path).with_context(|| format!("--text {}", path.display()))?;
+            let text = String::from_utf8(bytes)
+                .with_context(|| format!("--text {} is not UTF-8: convert it first", path.display()))?;
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            plan.texts.push((name, text));
+        }
+    }
+    Ok(plan)
+}
+
+/// The checks of a name or of a group.
+fn named(name: &str) -> Result<Vec<&'static Catalogued>> {
+    let checks = catalogue::group(name.trim());
+    if checks.is_empty() {
+        let groups = catalogue::ALL.iter().filter_map(|check| check.id.split('.').next());
+        let known = catalogue::ALL.iter().map(|check| check.id).chain(groups);
+        let nearest = nearest(name, known).unwrap_or_default();
+        bail!("no check is called `{name}`; the nearest is {nearest} (check --explain lists all)");
+    }
+    Ok(checks)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    expect: Vec<String>,
+}
+
+/// The expectations of a file.
+fn expected(path: &std::path::Path) -> Result<Vec<Expectation>> {
+    let named = || format!("--expectations {}", path.display());
+    let text = fs::read_to_string(path).with_context(named)?;
+    let read: Expected = toml::from_str(&text).with_context(named)?;
+    let parse =
+        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("{}: `{text}`: {error}", named()));
+    read.expect.iter().map(parse).collect()
+}
+
+/// A bar on standard error.
+struct Shown(RefCell<Bar>);
+
+impl Follower for Shown {
+    fn progress(&self, part: &'static str, done: usize, total: usize) {
+        self.0.borrow_mut().show(part, done, total);
+    }
+}

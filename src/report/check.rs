@@ -1,0 +1,264 @@
+//! The findings of a check as a table, JSON, Markdown, JUnit and SARIF.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    rank::{Model, heading},
+    text::{padded, xml},
+};
+use crate::{
+    analysis::check::{Finding, Verdict, catalogue},
+    engine::protocol::ModelInfo,
+    text::line,
+};
+
+/// How a check was made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    /// The names of the texts that were read.
+    pub texts: Vec<String>,
+    /// The checks that were made.
+    pub only: Vec<&'static str>,
+    /// What was expected.
+    pub expect: Vec<String>,
+}
+
+/// A check to be printed.
+pub struct Check<'a> {
+    /// The model.
+    pub model: &'a ModelInfo,
+    /// How it was checked.
+    pub settings: Settings,
+    /// What was found, the gravest first.
+    pub findings: Vec<Finding>,
+    /// How many findings of an earlier check come again; they fail this one no more.
+    pub known: Vec<bool>,
+}
+
+/// What of a finding tells it again.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Known {
+    check: String,
+    verdict: String,
+    #[serde(rename = "where")]
+    place: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Earlier {
+    findings: Vec<Known>,
+}
+
+/// The findings of a report that was printed as JSON.
+///
+/// # Errors
+/// When it is none.
+pub fn read(text: &str) -> serde_json::Result<Vec<Known>> {
+    serde_json::from_str::<Earlier>(text).map(|earlier| earlier.findings)
+}
+
+impl<'a> Check<'a> {
+    /// A report of `findings`, those that are in `earlier` marked as known.
+    pub fn new(
+        model: &'a ModelInfo,
+        settings: Settings,
+        mut findings: Vec<Finding>,
+        earlier: &[Known],
+    ) -> Self {
+        findings.sort_by(|one, other| other.verdict.cmp(&one.verdict));
+        let is_known = |finding: &Finding| {
+            let key = (finding.check, finding.verdict.name(), &finding.place);
+            earlier.iter().any(|it| (it.check.as_str(), it.verdict.as_str(), &it.place) == key)
+        };
+        let known =
+            findings.iter().map(|finding| finding.verdict > Verdict::Note && is_known(finding)).collect();
+        Self { model, settings, findings, known }
+    }
+
+    /// The worst verdict of what is not known.
+    pub fn verdict(&self) -> Verdict {
+        let new = self.findings.iter().zip(&self.known).filter(|(_, known)| !**known);
+        new.map(|(finding, _)| finding.verdict).max().unwrap_or(Verdict::Ok)
+    }
+
+    /// How many findings have a verdict.
+    fn count(&self, verdict: Verdict) -> usize {
+        self.findings.iter().filter(|finding| finding.verdict == verdict).count()
+    }
+
+    fn summary(&self) -> String {
+        let of = [Verdict::Fail, Verdict::Warn, Verdict::Note, Verdict::Ok];
+        let counts: Vec<String> =
+            of.map(|verdict| format!("{} {}", self.count(verdict), verdict.name())).into_iter().collect();
+        let known = self.known.iter().filter(|known| **known).count();
+        let known = if known > 0 { format!(", {known} of them known") } else { String::new() };
+        format!("{}: {}{known}", self.verdict().name(), counts.join(", "))
+    }
+
+    /// Lines of verdict, name and what was found, under a line that names the model; the last line counts.
+    pub fn table(&self) -> String {
+        let mut out = heading(self.model);
+        out.push('\n');
+        let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or_default();
+        for (finding, known) in self.findings.iter().zip(&self.known) {
+            let place = place(finding);
+            let known = if *known { " (known)" } else { "" };
+            let _ = writeln!(
+                out,
+                "{:<4}  {}  {place}{}{known}",
+                finding.verdict.name(),
+                padded(finding.check, width),
+                line(&finding.text)
+            );
+        }
+        let _ = writeln!(out, "\n{}", self.summary());
+        out
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        let report = json!({
+            "schema_version": 1,
+            "model": Model(self.model),
+            "settings": self.settings,
+            "verdict": self.verdict(),
+            "findings": self.findings,
+        });
+        serde_json::to_string(&report).map(|line| line + "\n")
+    }
+
+    /// A table in Markdown.
+    pub fn markdown(&self) -> String {
+        let cell = |text: &str| line(text).replace('|', "\\|").replace('<', "&lt;");
+        let mut out = format!("### {}: {}\n\n", cell(&self.model.name), self.summary());
+        out.push_str("| verdict | check | where | found |\n|---|---|---|---|\n");
+        for finding in &self.findings {
+            let (verdict, place) = (finding.verdict.name(), finding.place.as_deref().unwrap_or_default());
+            let verdict =
+                if finding.verdict > Verdict::Note { format!("**{verdict}**") } else { verdict.to_owned() };
+            let _ = writeln!(
+                out,
+                "| {verdict} | {} | {} | {} |",
+                finding.check,
+                cell(place),
+                cell(&finding.text)
+            );
+        }
+        out
+    }
+
+    /// JUnit's XML: a test case for each finding, those that fail as failures.
+    pub fn junit(&self) -> String {
+        let fails = self
+            .findings
+            .iter()
+            .zip(&self.known)
+            .filter(|(finding, known)| finding.verdict == Verdict::Fail && !**known);
+        let name = xml(&line(&self.model.name));
+        let mut out = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"attnscope check {name}\" tests=\"{}\" failures=\"{}\">\n",
+            self.findings.len(),
+            fails.count()
+        );
+        for (finding, known) in self.findings.iter().zip(&self.known) {
+            let case = format!("{}{}", place(finding), finding.check);
+            let text = xml(&line(&finding.text));
+            let inner = match finding.verdict {
+                Verdict::Fail if !known => format!("<failure message=\"{text}\"/>"),
+                verdict => format!("<system-out>{}: {text}</system-out>", verdict.name()),
+            };
+            let _ =
+                writeln!(out, "  <testcase classname=\"{name}\" name=\"{}\">{inner}</testcase>", xml(&case));
+        }
+        out + "</testsuite>\n"
+    }
+
+    /// SARIF 2.1.0: a result for each finding that is not ok.
+    pub fn sarif(&self) -> serde_json::Result<String> {
+        let level = |verdict| match verdict {
+            Verdict::Fail => "error",
+            Verdict::Warn => "warning",
+            _ => "note",
+        };
+        let rules: Vec<_> = catalogue::ALL
+            .iter()
+            .map(|check| {
+                json!({
+                    "id": check.id,
+                    "shortDescription": {"text": check.definition},
+                    "help": {"text": format!("{} Sound models: {}", check.threshold, check.sound)},
+                })
+            })
+            .collect();
+        let results: Vec<_> = self
+            .findings
+            .iter()
+            .zip(&self.known)
+            .filter(|(finding, _)| finding.verdict != Verdict::Ok)
+            .map(|(finding, known)| {
+                let place = finding.place.as_deref().unwrap_or(&self.model.name);
+                json!({
+                    "ruleId": finding.check,
+                    "level": level(finding.verdict),
+                    "message": {"text": line(&finding.text)},
+                    "baselineState": if *known { "unchanged" } else { "new" },
+                    "locations": [{
+                        "physicalLocation": {"artifactLocation": {"uri": uri(&self.model.source)}},
+                        "logicalLocations": [{"fullyQualifiedName": line(place)}],
+                    }],
+                })
+            })
+            .collect();
+        let report = json!({
+            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+            "version": "2.1.0",
+            "runs": [{
+                "tool": {"driver": {
+                    "name": "attnscope",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "rules": rules,
+                }},
+                "results": results,
+            }],
+        });
+        serde_json::to_string(&report).map(|line| line + "\n")
+    }
+}
+
+/// Where a finding is, before what it says, unless the text names it.
+fn place(finding: &Finding) -> String {
+    match &finding.place {
+        Some(place) if !finding.text.contains(place.as_str()) => format!("{}: ", line(place)),
+        _ => String::new(),
+    }
+}
+
+/// A path as a relative reference: what is none of its letters is spelled out.
+fn uri(path: &str) -> String {
+    let mut out = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
+/// What checks are, one a paragraph.
+pub fn explained(checks: &[&catalogue::Check]) -> String {
+    let paragraph = |check: &&catalogue::Check| {
+        format!(
+            "{}\n  {}\n  {}\n  Sound models: {}\n",
+            check.id, check.definition, check.threshold, check.sound
+        )
+    };
+    checks.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+}
