@@ -98,7 +98,10 @@ pub fn is_index(name: &str) -> bool {
 /// Adds the tensors of the file at `path`, or of the shards that it names; GGUF files hold more than weights and are not
 /// read here.
 pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
-    if is_index(&path.to_string_lossy()) { shards::read_file(path, weights) } else { read_one(path, weights) }
+    if !is_index(&path.to_string_lossy()) {
+        return read_one(path, weights);
+    }
+    shards::files(path)?.try_for_each(|shard| read_one(&shard?, weights))
 }
 
 /// Adds the tensors of the file at `path`, which is no index.

@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::{formats, signature, weights::Weights};
+use super::signature;
 
 /// `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which shard holds which tensor.
 #[derive(Deserialize)]
@@ -16,17 +16,16 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Adds the tensors of every shard that the index at `path` names; they lie beside it.
-pub fn read_file(path: &Path, weights: &mut Weights) -> Result<()> {
+/// Every shard that the index at `path` names; they lie beside it.
+pub fn files(path: &Path) -> Result<impl Iterator<Item = Result<PathBuf>>> {
     let origin = path.display().to_string();
-    for shard in names(path, &origin)? {
+    Ok(names(path, &origin)?.into_iter().map(move |shard| {
         let file = path.with_file_name(shard);
         if !file.is_file() {
             bail!("{} is missing: {origin} names it; fetch the shard again", file.display());
         }
-        formats::read_one(&file, weights)?;
-    }
-    Ok(())
+        Ok(file)
+    }))
 }
 
 /// The names of the shards that the index at `path` names; messages call the index `origin`.

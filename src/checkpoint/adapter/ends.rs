@@ -3,7 +3,6 @@
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use super::merge::ROWS;
 use crate::checkpoint::weights::Weights;
 
 /// Modules that embed tokens, and those that unembed where they are tied to them.
@@ -14,6 +13,8 @@ const ENDS: [(&str, &str); 4] = [
     ("embed_in", "embed_out"),
 ];
 const KEY: &str = "tie_word_embeddings";
+/// The part of a module's names that the rows of some tokens have.
+pub const ROWS: &str = "trainable_tokens_delta";
 
 /// The names of the embedding and the unembedding of a model that has one matrix for both.
 pub struct Tied {

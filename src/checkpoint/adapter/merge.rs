@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{
-    ends::{self, Tied},
+    ends::{self, ROWS, Tied},
     settings::Settings,
 };
 use crate::{
@@ -26,8 +26,6 @@ const PREFIX: &str = "base_model.model.";
 
 /// `model_type` of the models whose layers of these names are Conv1D and stored `[in, out]`, in transformers and so in peft.
 const TURNED: (&str, [&str; 4]) = ("gpt2", ["c_attn", "q_attn", "c_fc", "c_proj"]);
-/// The part of a module's names that the rows of some tokens have.
-pub const ROWS: &str = "trainable_tokens_delta";
 
 /// What an adapter has for a module.
 #[derive(Default)]
