@@ -15,6 +15,8 @@ use candle_core::{Device, Shape, Tensor, WithDType};
 use super::{alibi, host};
 
 mod on_device;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 mod on_host;
 
 pub use self::on_host::pattern_rows;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use super::families::reads::{self, Reads};
+use super::reads::{self, Reads};
 use crate::text::{excerpt, list};
 
 /// Words in the names of keys that change attention, when they are not neutral: what there is to go by where no reference

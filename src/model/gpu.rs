@@ -15,12 +15,10 @@ use candle_core::{
 };
 
 mod product;
-mod softmax;
 mod staging;
 
 pub use self::{
     product::{exact_product, half_product},
-    softmax::to_attention,
     staging::Staging,
 };
 
@@ -59,7 +57,7 @@ fn kernels() -> candle_core::Result<&'static str> {
 }
 
 /// One of the kernels.
-fn kernel(device: &CudaDevice, name: &str) -> candle_core::Result<CudaFunction> {
+pub fn kernel(device: &CudaDevice, name: &str) -> candle_core::Result<CudaFunction> {
     Ok(device.get_or_load_custom_func(name, "attnscope", kernels()?)?.into_cuda_function())
 }
 

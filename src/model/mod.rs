@@ -15,6 +15,7 @@ pub mod load;
 pub mod mlp;
 pub mod norm;
 pub mod place;
+pub mod reads;
 pub mod rotary;
 pub mod slot;
 pub mod spec;

@@ -1,7 +1,7 @@
 //! Configurations with the keys that people's files have: what the reference reads is handled or refused, what nobody reads
 //! stops nobody.
 //!
-//! `src/model/families/reads.json` says what the reference reads; `tests/reference/published.json` has the keys of published
+//! `src/model/reads.json` says what the reference reads; `tests/reference/published.json` has the keys of published
 //! models, which `tests/reference/generate.py --everything` makes small models of, for `tests/models/families.rs`.
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -10,7 +10,8 @@ use attnscope::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        families::{FAMILIES, Family, reads},
+        families::{FAMILIES, Family},
+        reads,
         slot::{LayerSlot, MlpSlot, Part, Plan, Slot},
     },
 };

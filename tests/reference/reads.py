@@ -1,4 +1,4 @@
-"""Writes `src/model/families/reads.json`: the keys of `config.json` that each family's classes read in transformers.
+"""Writes `src/model/reads.json`: the keys of `config.json` that each family's classes read in transformers.
 
     python tests/reference/reads.py           # writes the file
     python tests/reference/reads.py --check   # says whether the file is what would be written
@@ -24,7 +24,7 @@ import transformer_lens
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-FILE = Path(__file__).resolve().parents[2] / "src/model/families/reads.json"
+FILE = Path(__file__).resolve().parents[2] / "src/model/reads.json"
 FAMILIES = Path(__file__).resolve().parents[2] / "src/model/families/mod.rs"
 
 # Where walking goes on: the families, and what they share that computes. The cache, which some keys shape too, is none of

@@ -93,7 +93,7 @@ impl OnDevice {
         #[cfg(feature = "cuda")]
         if scores.device().is_cuda() {
             self.crossed.fetch_add(4 * (rule.slopes.len() + rule.sinks.len()) as u64, Relaxed);
-            crate::model::gpu::to_attention(&scores, first, rule)?;
+            super::on_gpu::to_attention(&scores, first, rule)?;
             return Ok(scores);
         }
         let device = &scores.device().clone();

@@ -1,4 +1,4 @@
-//! Scores become attention in one kernel, in place.
+//! On an NVIDIA GPU scores become attention in one kernel, in place.
 
 use anyhow::Result;
 use candle_core::{
@@ -11,8 +11,8 @@ use candle_core::{
     },
 };
 
-use super::kernel;
-use crate::model::attention::Rule;
+use super::Rule;
+use crate::model::gpu::kernel;
 
 /// Threads that share a row.
 const THREADS: u32 = 256;

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::{
     common::{self, Names},
-    llama, reads, rotary,
+    llama, rotary,
 };
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
+        reads,
         slot::{LayerSlot, MlpSlot, Plan},
         spec::{Activation, NormKind, NormOver, NormPlace, Positions, QueryKeyNorm, Shape, Spec},
     },

@@ -30,7 +30,6 @@ mod opt;
 mod phi;
 mod phi3;
 mod qwen;
-pub mod reads;
 pub mod rotary;
 mod smollm3;
 mod stablelm;
@@ -44,9 +43,10 @@ use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, sync::LazyLock};
 use anyhow::{Error, Result, anyhow};
 use serde_json::{Map, Value};
 
-use self::{gguf::Architecture, reads::Reads, wrapping::Unwrapped};
+use self::{gguf::Architecture, wrapping::Unwrapped};
 use super::{
     config::Config,
+    reads::{self, Reads},
     slot::{LayerSlot, MlpSlot, Part, Plan, Slot},
 };
 use crate::{
