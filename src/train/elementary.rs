@@ -2,7 +2,7 @@
 
 use candle_core::{D, Device, Result, Tensor};
 
-use super::ops::Angles;
+use super::angles::Angles;
 
 /// See [`ops::causal_softmax`](super::ops::causal_softmax).
 pub fn causal_softmax(scores: &Tensor, scale: f64) -> Result<Tensor> {

@@ -8,6 +8,7 @@
 //! Everything random follows from the seed, so a run that was killed and goes on ends with the very weights of one that
 //! was not, and running a command again does no more than is left to do.
 
+pub mod angles;
 pub mod command;
 pub mod config;
 pub mod data;

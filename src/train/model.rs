@@ -12,9 +12,10 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use rand::Rng;
 
 use super::{
+    angles::Angles,
     config::Config,
     files::write_whole,
-    ops::{Angles, causal_softmax, rotate},
+    ops::{causal_softmax, rotate},
 };
 
 struct Layer {

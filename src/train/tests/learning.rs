@@ -3,7 +3,7 @@
 use candle_core::{Device, Var};
 
 use super::*;
-use crate::train::{elementary, ops};
+use crate::train::{angles::Angles, elementary, ops};
 
 /// A small model of each kind.
 fn kinds() -> Vec<(&'static str, Config)> {
@@ -110,7 +110,7 @@ fn the_elementary_operations_are_the_fused_ones() {
     };
     let (scores, vectors, logits) = (var(&[2, 3, 5, 5]), var(&[2, 5, 4]), var(&[6, 7]));
     let targets = Tensor::new(&[0u32, 6, 2, 2, 5, 1], &Device::Cpu).unwrap();
-    let angles = ops::Angles::new(8, 4, 100.);
+    let angles = Angles::new(8, 4, 100.);
     let cases = [
         (&scores, ops::causal_softmax(&scores, 0.4), elementary::causal_softmax(&scores, 0.4)),
         (&vectors, ops::rotate(&vectors, &angles), elementary::rotate(&vectors, &angles)),
