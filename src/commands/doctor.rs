@@ -8,18 +8,14 @@ use std::{
 };
 
 use anyhow::Result;
-use crossterm::style::{Color, Stylize};
 
 use crate::{
     cli::{Common, DoctorArgs},
     model::families::FAMILIES,
     report::table::{Align, aligned},
-    term::{color, env, over_ssh, session},
+    term::{self, color, env, over_ssh, session},
     ui::theme::Depth,
 };
-
-/// Width of the colour strip, in cells.
-const STRIP: u8 = 48;
 
 /// Prints the report, or the families.
 pub fn run(args: &DoctorArgs, common: &Common) -> Result<()> {
@@ -41,8 +37,8 @@ pub fn run(args: &DoctorArgs, common: &Common) -> Result<()> {
     line("memory", &memory());
     line(
         "terminal",
-        &match crossterm::terminal::size() {
-            Ok((width, height)) if terminal => format!("{width} x {height}"),
+        &match term::size() {
+            Some((width, height)) if terminal => format!("{width} x {height}"),
             _ => {
                 "standard output is no terminal: rank, show and trace work, the explorer does not".to_owned()
             }
@@ -57,8 +53,7 @@ pub fn run(args: &DoctorArgs, common: &Common) -> Result<()> {
     hub(&mut line);
     line("log", &session::log_path().map_or_else(|| "none".to_owned(), |path| path.display().to_string()));
     if terminal && colour.depth != Depth::Mono {
-        crossterm::style::force_color_output(true);
-        let _ = writeln!(out, "{:<10} {}", "strip", strip(colour.depth));
+        let _ = writeln!(out, "{:<10} {}", "strip", color::strip(colour.depth));
     }
     super::print(&out)
 }
@@ -149,18 +144,4 @@ fn locale() -> String {
     } else {
         format!("{name}: shades and frames need UTF-8, set LANG to C.UTF-8")
     }
-}
-
-/// Colours side by side: with truecolor a smooth run from blue to yellow, else the colours that there are.
-fn strip(depth: Depth) -> String {
-    let cell = |step: u8| {
-        let level = u8::try_from(usize::from(step) * 255 / usize::from(STRIP - 1)).unwrap_or(u8::MAX);
-        let color = match depth {
-            Depth::Truecolor => Color::Rgb { r: level, g: level / 4 * 3 + 32, b: 160 - level / 2 },
-            Depth::Indexed => Color::AnsiValue(16 + step * 4),
-            Depth::Ansi | Depth::Mono => Color::AnsiValue(step / 3),
-        };
-        " ".on(color).to_string()
-    };
-    (0..STRIP).map(cell).collect()
 }

@@ -1,8 +1,12 @@
 //! How many colours the terminal shows, and why we think so.
 
 use clap::ValueEnum;
+use crossterm::style::{Color, Stylize, force_color_output};
 
 use crate::ui::theme::Depth;
+
+/// Width of the colour strip, in cells.
+const STRIP: u8 = 48;
 
 /// What `--color` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -61,6 +65,22 @@ pub fn decide(choice: Choice, env: impl Fn(&str) -> Option<String>) -> Decision 
     };
     let named = if term.is_empty() { "unset".to_owned() } else { format!("={term}") };
     because(depth, &format!("TERM{}{named}", if term.is_empty() { " is " } else { "" }))
+}
+
+/// Colours side by side: with truecolor a smooth run from blue to yellow, else the colours that there are.
+pub fn strip(depth: Depth) -> String {
+    // Whether there are colours is decided; NO_COLOR is not asked again.
+    force_color_output(true);
+    let cell = |step: u8| {
+        let level = u8::try_from(usize::from(step) * 255 / usize::from(STRIP - 1)).unwrap_or(u8::MAX);
+        let color = match depth {
+            Depth::Truecolor => Color::Rgb { r: level, g: level / 4 * 3 + 32, b: 160 - level / 2 },
+            Depth::Indexed => Color::AnsiValue(16 + step * 4),
+            Depth::Ansi | Depth::Mono => Color::AnsiValue(step / 3),
+        };
+        " ".on(color).to_string()
+    };
+    (0..STRIP).map(cell).collect()
 }
 
 #[cfg(test)]

@@ -20,3 +20,8 @@ pub fn env(name: &str) -> Option<String> {
 pub fn over_ssh() -> bool {
     env("SSH_CONNECTION").or_else(|| env("SSH_TTY")).is_some()
 }
+
+/// Columns and rows of the terminal.
+pub fn size() -> Option<(u16, u16)> {
+    crossterm::terminal::size().ok()
+}
