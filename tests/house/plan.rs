@@ -83,23 +83,26 @@ impl Plan {
         found
     }
 
-    /// Imports from one room, a child of the root, by another: the file, the importing room, the other room.
-    fn between_rooms(&self) -> impl Iterator<Item = (&str, &str, String)> {
-        self.imports().into_iter().filter_map(|(from, to)| {
+    /// Imports by one room, a child of the root, from another: the file, the importing room, the other room.
+    fn between_rooms(&self) -> BTreeSet<(&str, &str, String)> {
+        let apart = self.imports().into_iter().filter_map(|(from, to)| {
             let (here, there) = (from.first()?, to.first()?.clone());
             (*here != there).then(|| (self.modules[from].name.as_str(), here.as_str(), there))
-        })
+        });
+        apart.collect()
     }
 
     /// Imports from a floor above, and rooms that are on no floor.
     pub fn climbs(&self, floors: &[&[&str]]) -> Vec<String> {
         let floor = |room: &str| floors.iter().position(|rooms| rooms.contains(&room));
+        let is_above =
+            |here: &str, there: &str| floor(here).zip(floor(there)).is_some_and(|(here, there)| there > here);
         let rooms: BTreeSet<_> = self.modules.keys().filter_map(|path| path.first()).collect();
         let nowhere =
             rooms.iter().filter(|room| floor(room).is_none()).map(|room| format!("{room} is on no floor"));
-        let climbs = self.between_rooms().filter(|(_, here, there)| floor(here) < floor(there));
+        let imports = self.between_rooms().into_iter().filter(|(_, here, there)| is_above(here, there));
         nowhere
-            .chain(climbs.map(|(file, _, there)| format!("{file} imports from {there}, a floor above")))
+            .chain(imports.map(|(file, _, there)| format!("{file} imports from {there}, a floor above")))
             .collect()
     }
 
