@@ -13,9 +13,10 @@ pub mod checkpoint;
 pub mod model;
 
 pub mod analysis;
-pub mod train;
+pub mod run;
 
 pub mod engine;
+pub mod train;
 
 pub mod app;
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{D, DType, Device};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     benchmark::{Benchmark, Kind},
@@ -105,7 +105,7 @@ pub fn repeat(
 pub const WINDOW: usize = 512;
 
 /// The in-context learning score of Olsson et al. 2022: mean loss at token 500 of a window minus mean loss at token 50.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Icl {
     /// The early token, counted from the first of the window at 0: 50, or less in windows below 512.
     pub early: usize,

@@ -1,42 +1,6 @@
 //! How scores change over training: where the change is steepest, and when a head begins to do what it ends up doing.
 
-use anyhow::Result;
-
-use super::{
-    benchmark::Benchmark,
-    loss::{self, Repeat},
-    rank,
-    score::{HeadScores, Score},
-};
-use crate::model::decoder::{Control, Decoder};
-
-/// A checkpoint of a run, measured.
-#[derive(Clone, Debug)]
-pub struct Point {
-    /// The training step it was taken at.
-    pub step: u64,
-    /// Scores of every head, `[layer * heads + head]`.
-    pub scores: Vec<HeadScores>,
-    /// The standard errors of these, `[layer * heads + head]`.
-    pub errors: Vec<HeadScores>,
-    /// Loss with and without something to repeat.
-    pub repeat: Repeat,
-}
-
-impl Point {
-    /// Measures the checkpoint that was taken at `step`.
-    pub fn measure(
-        step: u64,
-        decoder: &Decoder,
-        benchmark: &Benchmark,
-        by: Score,
-        control: &Control<'_>,
-    ) -> Result<Self> {
-        let tally = rank::scores(decoder, benchmark, by, control)?;
-        let repeat = loss::repeat(decoder, benchmark, benchmark.settings().batch, control)?;
-        Ok(Self { step, scores: tally.scores(), errors: tally.errors(), repeat })
-    }
-}
+use super::score::{HeadScores, Score};
 
 /// The highest `score` of any head, where it was measured.
 pub fn best(scores: &[HeadScores], score: Score) -> Option<f32> {

@@ -8,7 +8,7 @@ use crate::{
         score::Score,
         timeline::{self, Window},
     },
-    engine::protocol::{Request, RunPoint, RunView, SnapshotView},
+    engine::protocol::{Measured, Request, RunView, SnapshotView},
     head::Head,
 };
 
@@ -65,11 +65,11 @@ impl Training {
     }
 
     /// What is known of a step.
-    pub fn point(&self, step: u64) -> Option<&RunPoint> {
+    pub fn point(&self, step: u64) -> Option<&Measured> {
         self.points().iter().find(|point| point.step == step)
     }
 
-    pub fn points(&self) -> &[RunPoint] {
+    pub fn points(&self) -> &[Measured] {
         self.run.as_ref().map_or(&[], |run| &run.points)
     }
 

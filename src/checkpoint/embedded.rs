@@ -1,13 +1,12 @@
-//! The checkpoints that are part of the program, and the training runs that made them.
+//! The checkpoints that are part of the program, with earlier snapshots and the log of the training that made them.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Checkpoint, Description,
-    run::{self, Run, Snapshot},
-    safetensors,
+    Checkpoint, Description, safetensors,
+    snapshot::{self, Snapshot},
     tokenizer::Tokenizer,
     weights::{Backing, Weights},
 };
@@ -64,22 +63,21 @@ pub fn has(name: &str) -> bool {
     NAMES.contains(&parts(name).0)
 }
 
-/// The run that the shipped model `name` is the end of, or a snapshot of.
-pub fn run(name: &str) -> Option<Run> {
+/// The snapshots of the run that the shipped model `name` is the end of, or a snapshot of; the model itself is the last.
+pub fn snapshots(name: &str) -> Option<Vec<Snapshot>> {
     let files = shipped(parts(name).0)?;
-    let step = |folder: &str| run::step(folder).unwrap_or_default();
+    let step = |folder: &str| snapshot::step(folder).unwrap_or_default();
     let earlier = files.snapshots.iter().map(|(folder, _)| Snapshot {
         model: format!("{}@step{}", files.name, step(folder)),
         step: step(folder),
     });
     let last = Snapshot { model: files.name.into(), step: files.step };
-    Some(Run {
-        name: files.name.into(),
-        source: files.name.into(),
-        snapshots: earlier.chain([last]).collect(),
-        log: Some(files.log.into()),
-        troubles: Vec::new(),
-    })
+    Some(earlier.chain([last]).collect())
+}
+
+/// The text of `log.jsonl` of that run.
+pub fn log(name: &str) -> Option<&'static str> {
+    shipped(parts(name).0).map(|files| files.log)
 }
 
 /// Opens the shipped model or snapshot `name`.
@@ -112,16 +110,16 @@ pub fn open(name: &str) -> Result<Checkpoint> {
 impl Shipped {
     /// The weights at `step2000`, `step-002000` or `2000`.
     fn at(&self, revision: &str) -> Result<&'static [u8]> {
-        let wanted = run::step(revision).or_else(|| revision.parse().ok());
+        let wanted = snapshot::step(revision).or_else(|| revision.parse().ok());
         let snapshot =
-            self.snapshots.iter().find(|(folder, _)| wanted.is_some() && run::step(folder) == wanted);
+            self.snapshots.iter().find(|(folder, _)| wanted.is_some() && snapshot::step(folder) == wanted);
         if let Some((_, weights)) = snapshot {
             return Ok(weights);
         }
         if wanted == Some(self.step) {
             return Ok(self.weights);
         }
-        let steps = self.snapshots.iter().filter_map(|(folder, _)| run::step(folder)).chain([self.step]);
+        let steps = self.snapshots.iter().filter_map(|(folder, _)| snapshot::step(folder)).chain([self.step]);
         let steps: Vec<String> = steps.map(|step| step.to_string()).collect();
         bail!("{} is not shipped as it was at `{revision}`, but at steps {}", self.name, steps.join(", "))
     }

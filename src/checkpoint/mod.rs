@@ -10,10 +10,10 @@ pub mod kernels;
 pub mod pickle;
 pub mod progress;
 mod quantised;
-pub mod run;
 pub mod safetensors;
 pub mod shards;
 mod signature;
+pub mod snapshot;
 pub mod tokenizer;
 mod trainer;
 pub mod weights;
@@ -101,7 +101,7 @@ impl Checkpoint {
         let Some(model) = wanted.model else { return embedded::open(embedded::DEFAULT) };
         let path = Path::new(model);
         if path.is_dir() {
-            let last = run::last_snapshot(path);
+            let last = snapshot::last_snapshot(path);
             if let Some(last) = &last {
                 watcher
                     .note(&format!("{model} is a training run: this is its last snapshot, {}", last.model));

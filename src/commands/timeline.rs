@@ -6,19 +6,17 @@ use anyhow::{Context, Result, bail};
 
 use super::{open, rank::settings};
 use crate::{
-    analysis::{
-        loss::{self, TextLoss},
-        timeline::Point,
-    },
-    checkpoint::run::{self, Run, Snapshot},
+    analysis::loss::{self, TextLoss},
+    checkpoint::snapshot::Snapshot,
     cli::{Common, TimelineArgs, TimelineFormat},
     engine::{open::Model, protocol::ModelInfo},
     memory,
     model::decoder::Control,
     report::{
         rank::Settings,
-        timeline::{Measured, Text, Timeline},
+        timeline::{Point, Text, Timeline},
     },
+    run::{self, Measured, Run},
     text::line,
 };
 
@@ -36,16 +34,16 @@ pub fn run(args: &TimelineArgs, common: &Common) -> Result<()> {
             super::note(&format!("left out: step {}: {}", snapshot.step, line(&format!("{error:#}"))));
         }
     }
-    let Points { mut measured, last, windows } = points;
-    let (Some((model, settings)), false) = (&last, measured.is_empty()) else {
+    let Points { mut points, last, windows } = points;
+    let Some((model, settings)) = &last else {
         bail!("none of the {} snapshots could be read: see above", snapshots.len());
     };
-    for trouble in add_log(&mut measured, &args.checkpoints) {
+    for trouble in add_log(&mut points, model, &args.checkpoints) {
         super::note(&line(&trouble));
     }
     let text = args.text.as_deref().zip(windows);
     let text = text.map(|(file, (windows, tokens))| Text { file, windows, tokens });
-    let timeline = Timeline { model, settings, text, points: &measured };
+    let timeline = Timeline { model, settings, text, points: &points };
     super::print(&match args.format {
         TimelineFormat::Table => timeline.table(),
         TimelineFormat::Json => timeline.json()?,
@@ -68,7 +66,7 @@ fn read(file: &Path, windows: usize) -> Result<String> {
 }
 
 /// Puts what the runs have logged beside what was measured at the same step; returns what could not be read.
-fn add_log(measured: &mut [Measured], checkpoints: &[String]) -> Vec<String> {
+fn add_log(points: &mut [Point], model: &ModelInfo, checkpoints: &[String]) -> Vec<String> {
     let mut runs: Vec<Run> = Vec::new();
     for run in checkpoints.iter().filter_map(|checkpoint| Run::of(checkpoint)) {
         if !runs.iter().any(|known| known.source == run.source) {
@@ -78,9 +76,11 @@ fn add_log(measured: &mut [Measured], checkpoints: &[String]) -> Vec<String> {
     let mut troubles = Vec::new();
     for run in runs {
         let log = run.read_log();
-        for row in &mut *measured {
-            let mine = run.snapshots.iter().any(|snapshot| snapshot.step == row.point.step);
-            row.logged = row.logged.take().or_else(|| log.at(row.point.step).filter(|_| mine).cloned());
+        for Point { measured, .. } in &mut *points {
+            let mine = run.snapshots.iter().any(|snapshot| snapshot.step == measured.step);
+            if let Some(entry) = log.at(measured.step).filter(|_| mine) {
+                measured.add_logged(&entry.measured(model.layers, model.heads));
+            }
         }
         troubles.extend(log.trouble);
     }
@@ -90,7 +90,7 @@ fn add_log(measured: &mut [Measured], checkpoints: &[String]) -> Vec<String> {
 /// What has been measured so far.
 #[derive(Default)]
 struct Points {
-    measured: Vec<Measured>,
+    points: Vec<Point>,
     last: Option<(ModelInfo, Settings)>,
     /// Windows of the text and the tokens in each.
     windows: Option<(usize, usize)>,
@@ -119,9 +119,9 @@ impl Points {
         // The same sequences for every snapshot.
         let usual = self.last.as_ref().map_or(model.info.block, |(_, settings)| settings.length);
         let benchmark = model.benchmark(args.benchmark.settings(usual))?;
-        let point = Point::measure(snapshot.step, &model.decoder, &benchmark, args.by, &Control::FREE)?;
+        let measured = Measured::measure(snapshot.step, &model.decoder, &benchmark, args.by, &Control::FREE)?;
         let text = text.map(|text| self.measure_text(&model, text, args.windows)).transpose()?.flatten();
-        self.measured.push(Measured { point, source: model.info.source.clone(), logged: None, text });
+        self.points.push(Point { measured, source: model.info.source.clone(), text });
         self.last = Some((model.info, settings(&benchmark, args.by)));
         Ok(())
     }

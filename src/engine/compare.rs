@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     analysis::loss,
-    checkpoint::run::{Stamp, stamp},
     error::told,
     model::decoder::Control,
+    run::{Stamp, stamp},
     text::line,
 };
 

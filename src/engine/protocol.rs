@@ -15,6 +15,7 @@ pub use crate::{
         map::{PatternMap, Pool},
     },
     checkpoint::progress::{Download, Progress, Transfer, TransferState},
+    run::{Measured, Source},
 };
 use crate::{
     analysis::{doubt::Doubt, score::HeadScores},
@@ -138,7 +139,7 @@ pub struct RunView {
     /// Which of them is open; none where the model is of the run and no snapshot.
     pub open: Option<usize>,
     /// What is known of its steps, in their order: of snapshots, and of steps that were logged and left none.
-    pub points: Vec<RunPoint>,
+    pub points: Vec<Measured>,
     /// Whether it has a log.
     pub logged: bool,
     /// Snapshots that are still to be measured, and how many are or will be.
@@ -156,23 +157,6 @@ pub struct SnapshotView {
     pub model: String,
     /// Why it could not be measured, in a line.
     pub problem: Option<String>,
-}
-
-/// What is known of a training step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunPoint {
-    /// The step.
-    pub step: u64,
-    /// Scores of every head, `[layer * heads + head]`; empty where they are not known.
-    pub scores: Arc<[HeadScores]>,
-    /// Mean loss on the first copy of the benchmark's block minus that on the second, nats per token.
-    pub gain: Option<f32>,
-    /// Mean loss on text kept from training, nats per token; from the log.
-    pub held_out: Option<f32>,
-    /// In-context learning on that text; from the log.
-    pub icl: Option<Icl>,
-    /// Scores and gain were measured here; else they are from the log.
-    pub measured: bool,
 }
 
 /// A snapshot of the run, to be set against the open one on the prompt.

@@ -15,38 +15,25 @@ use crate::{
         loss::{Icl, TextLoss},
         rank,
         score::Score,
-        timeline::{self, Point, Window},
+        timeline::{self, Window},
     },
-    checkpoint::run::{Entry, IclEntry},
     engine::protocol::ModelInfo,
     head::Head,
+    run::Measured,
     text::{count, line},
 };
 
 /// Heads that the table shows.
 const SHOWN: usize = 4;
 
-/// A snapshot and what is known of it.
-pub struct Measured {
-    /// Scores and losses on the benchmark.
-    pub point: Point,
+/// A snapshot of the timeline.
+pub struct Point {
+    /// What was measured, with what was logged while it was trained.
+    pub measured: Measured,
     /// What opened it.
     pub source: String,
-    /// What was logged at its step while it was trained.
-    pub logged: Option<Entry>,
     /// Losses on the text of `--text`.
     pub text: Option<TextLoss>,
-}
-
-impl Measured {
-    fn held_out(&self) -> Option<f32> {
-        self.logged.as_ref()?.held_out_loss
-    }
-
-    fn icl(&self) -> Option<Icl> {
-        let IclEntry { early, late, score } = self.logged.as_ref()?.icl?;
-        Some(Icl { early, late, score })
-    }
 }
 
 /// The text that was measured on: what a rerun needs.
@@ -69,7 +56,7 @@ pub struct Timeline<'a> {
     /// The text that was measured on, where one was.
     pub text: Option<Text<'a>>,
     /// The snapshots, in the order of their steps.
-    pub points: &'a [Measured],
+    pub points: &'a [Point],
 }
 
 /// A column of the table: its heading and its cell for each snapshot.
@@ -107,28 +94,28 @@ impl Timeline<'_> {
     fn columns(&self, heads: &[usize]) -> Vec<Column> {
         let by = self.settings.by;
         let number = |value: Option<f32>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
-        let column = |name: &str, value: &dyn Fn(&Measured) -> Option<f32>| {
+        let column = |name: &str, value: &dyn Fn(&Point) -> Option<f32>| {
             let known = self.points.iter().any(|point| value(point).is_some());
             known.then(|| (name.to_owned(), self.points.iter().map(|point| number(value(point))).collect()))
         };
-        let named = |icl: &dyn Fn(&Measured) -> Option<Icl>| self.points.iter().find_map(icl).map(Icl::name);
-        let in_text = |point: &Measured| point.text.as_ref().map(|text| text.icl);
-        let steps = self.points.iter().map(|point| point.point.step.to_string()).collect();
+        let named = |icl: &dyn Fn(&Point) -> Option<Icl>| self.points.iter().find_map(icl).map(Icl::name);
+        let in_text = |point: &Point| point.text.as_ref().map(|text| text.icl);
+        let steps = self.points.iter().map(|point| point.measured.step.to_string()).collect();
         let mut columns = vec![Some(("step".to_owned(), steps))];
-        columns.push(column("held-out", &Measured::held_out));
-        let name = named(&Measured::icl).unwrap_or_default();
-        columns.push(column(&name, &|point| Some(point.icl()?.score as f32)));
+        columns.push(column("held-out", &|point| point.measured.held_out));
+        let name = named(&|point| point.measured.icl).unwrap_or_default();
+        columns.push(column(&name, &|point| Some(point.measured.icl?.score as f32)));
         columns.push(column("text", &|point| Some(point.text.as_ref()?.mean() as f32)));
         let name = format!("text {}", named(&in_text).unwrap_or_default());
         columns.push(column(&name, &|point| Some(in_text(point)?.score as f32)));
-        columns.push(column("gain", &|point| Some(point.point.repeat.gain())));
+        columns.push(column("gain", &|point| point.measured.gain));
         for score in [by, Score::Previous] {
             let name = format!("best {}", score.name());
-            columns.push(column(&name, &|point| timeline::best(&point.point.scores, score)));
+            columns.push(column(&name, &|point| timeline::best(&point.measured.scores, score)));
         }
         for &head in heads {
             let name = self.head(head).to_string();
-            columns.push(column(&name, &|point| point.point.scores[head].measured(by)));
+            columns.push(column(&name, &|point| point.measured.scores[head].measured(by)));
         }
         columns.into_iter().flatten().collect()
     }
@@ -155,17 +142,16 @@ impl Timeline<'_> {
 
     /// One JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
-        let points = self.points.iter().map(|measured| {
-            let Point { step, scores, errors, repeat } = &measured.point;
-            let heads = scores.iter().zip(errors).enumerate();
-            let text = measured.text.as_ref();
+        let points = self.points.iter().map(|Point { measured, source, text }| {
+            let heads = measured.scores.iter().zip(&*measured.errors).enumerate();
+            let text = text.as_ref();
             Row {
-                step: *step,
-                source: &measured.source,
-                held_out_loss: measured.held_out(),
-                icl: measured.icl(),
+                step: measured.step,
+                source,
+                held_out_loss: measured.held_out,
+                icl: measured.icl,
                 text: text.map(|text| TextRow { loss: text.mean(), icl: text.icl, by_token: &text.by_token }),
-                repeat: Repeat { first: repeat.first, second: repeat.second, gain: repeat.gain() },
+                repeat: Repeat::of(measured),
                 heads: heads
                     .map(|(at, (scores, errors))| HeadRow::new(self.head(at), scores, errors))
                     .collect(),
@@ -193,20 +179,21 @@ impl Timeline<'_> {
         let names: Vec<_> = columns().map(|(name, _)| name).collect();
         let losses = "held_out_loss,icl,text_loss,text_icl";
         let mut out = format!("step,first_loss,second_loss,gain,layer,head,{},{losses}\n", names.join(","));
-        for measured in self.points {
-            let Point { step, scores, repeat, .. } = &measured.point;
-            let text = measured.text.as_ref();
+        for Point { measured, text, .. } in self.points {
+            let Repeat { first, second, gain } = Repeat::of(measured);
+            let repeat =
+                [first, second, gain].map(|loss| loss.map_or_else(String::new, |loss| loss.to_string()));
+            let text = text.as_ref();
             let losses = [
-                measured.held_out().map(|loss| loss.to_string()),
-                measured.icl().map(|icl| icl.score.to_string()),
+                measured.held_out.map(|loss| loss.to_string()),
+                measured.icl.map(|icl| icl.score.to_string()),
                 text.map(|text| text.mean().to_string()),
                 text.map(|text| text.icl.score.to_string()),
             ]
             .map(Option::unwrap_or_default);
-            for (at, scores) in scores.iter().enumerate() {
+            for (at, scores) in measured.scores.iter().enumerate() {
                 let Head { layer, head } = self.head(at);
-                let _ = write!(out, "{step},{},{},{}", repeat.first, repeat.second, repeat.gain());
-                let _ = write!(out, ",{layer},{head}");
+                let _ = write!(out, "{},{},{layer},{head}", measured.step, repeat.join(","));
                 for value in values(scores) {
                     let _ = if value.is_nan() { write!(out, ",") } else { write!(out, ",{value}") };
                 }
@@ -218,7 +205,7 @@ impl Timeline<'_> {
 
     /// The score that the timeline is about, of one head or the best of all.
     fn curve(&self, head: Option<usize>) -> Vec<(u64, f32)> {
-        let points = self.points.iter().map(|point| (point.point.step, &*point.point.scores));
+        let points = self.points.iter().map(|point| (point.measured.step, &*point.measured.scores));
         timeline::curve(points, head, self.settings.by)
     }
 
@@ -228,12 +215,12 @@ impl Timeline<'_> {
 
     /// The heads that score best in the last snapshot.
     fn best_heads(&self) -> Vec<usize> {
-        let last = self.points.last().map_or(&[][..], |point| &point.point.scores);
+        let last = self.points.last().map_or(&[][..], |point| &point.measured.scores);
         rank::order(last, self.settings.by).into_iter().take(SHOWN).collect()
     }
 
     fn heads(&self) -> usize {
-        self.points.first().map_or(0, |point| point.point.scores.len())
+        self.points.first().map_or(0, |point| point.measured.scores.len())
     }
 
     fn head(&self, at: usize) -> Head {
@@ -277,9 +264,16 @@ struct Row<'a> {
 
 #[derive(Serialize)]
 struct Repeat {
-    first: f32,
-    second: f32,
-    gain: f32,
+    first: Option<f32>,
+    second: Option<f32>,
+    gain: Option<f32>,
+}
+
+impl Repeat {
+    fn of(measured: &Measured) -> Self {
+        let (first, second) = measured.repeat.map(|repeat| (repeat.first, repeat.second)).unzip();
+        Self { first, second, gain: measured.gain }
+    }
 }
 
 #[derive(Serialize)]

@@ -7,55 +7,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Report, eval::HeadScore, files::cannot_write};
-use crate::analysis::loss::Icl;
+use super::files::cannot_write;
+use crate::run::Entry;
 
-/// One line.
-#[derive(Serialize)]
-struct Line<'a> {
-    /// Always 1: what the keys mean.
-    schema_version: u32,
-    /// Steps done.
-    step: usize,
-    /// Tokens shown.
-    tokens: usize,
-    /// Mean loss on the training sequences since the line before, nats per token; null at step 0.
-    train_loss: Option<f64>,
-    /// Mean loss on held-out text, nats per token.
-    held_out_loss: f64,
-    /// Mean loss on the first copy of a random block minus that on the second, nats per token.
-    repeat_gain: f64,
-    /// Tokens in that block; the heads' scores are of the same sequences.
-    length: usize,
-    /// Loss late in a window of held-out text minus loss early in it.
-    icl: Icl,
-    /// Every head, in order.
-    heads: &'a [HeadScore],
-    /// Learning rate of the step before, at step 0 of the first.
-    learning_rate: f64,
-    /// Seconds of work, those before an interruption too.
-    seconds: f64,
-}
-
-/// Appends the line of a measurement.
-pub fn append(path: &Path, report: &Report) -> Result<()> {
-    let repeats = report.repeats.last().context("nothing was measured on repeats")?;
-    let line = Line {
-        schema_version: 1,
-        step: report.step,
-        tokens: report.tokens,
-        train_loss: report.train_loss,
-        held_out_loss: report.text.mean,
-        repeat_gain: repeats.gain(),
-        length: repeats.length,
-        icl: report.text.icl,
-        heads: &repeats.heads,
-        learning_rate: report.learning_rate,
-        seconds: (report.seconds * 1e3).round() / 1e3,
-    };
-    let line = serde_json::to_string(&line)? + "\n";
+/// Appends a line.
+pub fn append(path: &Path, entry: &Entry) -> Result<()> {
+    let line = entry.line()?;
     let write = || OpenOptions::new().create(true).append(true).open(path)?.write_all(line.as_bytes());
     write().map_err(|error| cannot_write(path, &error))
 }

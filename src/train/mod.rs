@@ -13,7 +13,6 @@ pub mod command;
 pub mod config;
 pub mod data;
 pub mod elementary;
-pub mod eval;
 mod files;
 pub mod learner;
 mod log;

@@ -9,11 +9,13 @@ use std::{
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{
-    Report,
-    eval::{HeadScore, Repeats},
+use super::Report;
+use crate::{
+    analysis::{rank, score::Score},
+    head::Head,
+    run::Measured,
+    text::time_left,
 };
-use crate::text::time_left;
 
 /// How often a line tells how far the run is, where there is no bar.
 const LINES_EVERY: Duration = Duration::from_secs(30);
@@ -87,9 +89,26 @@ impl Display {
     }
 }
 
-/// The best score of each layer.
-fn best(repeats: &Repeats, score: impl Fn(&HeadScore) -> f64 + Copy) -> Vec<&HeadScore> {
-    (0..).map_while(|layer| repeats.best(layer, score)).collect()
+impl Report {
+    /// What was measured on blocks of each length, the shortest first.
+    fn by_length(&self) -> impl Iterator<Item = &Measured> {
+        self.shorter.iter().chain([&self.measured])
+    }
+
+    /// The head of each layer with the highest of a score, and that.
+    fn best(&self, measured: &Measured, score: Score) -> Vec<(Head, f32)> {
+        let layers = measured.scores.chunks(self.heads).enumerate();
+        let best = layers.filter_map(|(layer, scores)| {
+            let head = *rank::order(scores, score).first()?;
+            Some((Head::new(layer, head), scores[head].get(score)))
+        });
+        best.collect()
+    }
+}
+
+/// What a report says of one length: tokens in the block, the loss on its second copy, and the gain of that.
+fn repeat(measured: &Measured) -> Option<(usize, f32, f32)> {
+    Some((measured.length?, measured.repeat?.second, measured.gain?))
 }
 
 /// A report in one line.
@@ -98,17 +117,17 @@ fn line(report: &Report) -> String {
     if let Some(loss) = report.train_loss {
         let _ = write!(text, "  loss {loss:.3}");
     }
-    let _ = write!(text, "  held-out text {:.3}", report.text.mean);
-    for repeats in &report.repeats {
-        let _ = write!(text, "  [{}] second copy {:.2}", repeats.length, repeats.second_copy_loss);
-        for (name, score) in [
-            ("induction", (|head| head.induction) as fn(&HeadScore) -> f64),
-            ("previous", |head| head.previous),
-        ] {
-            let scores: Vec<String> =
-                best(repeats, score).iter().map(|head| format!("{:.2}", score(head))).collect();
-            if !scores.is_empty() {
-                let _ = write!(text, " {name} {}", scores.join("/"));
+    if let Some(loss) = report.measured.held_out {
+        let _ = write!(text, "  held-out text {loss:.3}");
+    }
+    for measured in report.by_length() {
+        let Some((length, second, _)) = repeat(measured) else { continue };
+        let _ = write!(text, "  [{length}] second copy {second:.2}");
+        for score in [Score::Induction, Score::Previous] {
+            let best = report.best(measured, score);
+            let best: Vec<String> = best.iter().map(|(_, score)| format!("{score:.2}")).collect();
+            if !best.is_empty() {
+                let _ = write!(text, " {} {}", score.name(), best.join("/"));
             }
         }
     }
@@ -124,33 +143,28 @@ pub fn table(report: &Report) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "snapshot             {}", report.folder.display());
     let _ = writeln!(text, "steps                {} ({} tokens)", report.step, report.tokens);
-    let _ = writeln!(text, "held-out text loss   {:.3} nats per token", report.text.mean);
-    let icl = report.text.icl;
-    let _ = writeln!(
-        text,
-        "in-context learning  {:.3} nats (loss at token {} minus loss at token {})",
-        icl.score, icl.late, icl.early
-    );
-    for repeats in &report.repeats {
+    if let (Some(loss), Some(icl)) = (report.measured.held_out, report.measured.icl) {
+        let _ = writeln!(text, "held-out text loss   {loss:.3} nats per token");
         let _ = writeln!(
             text,
-            "repeats of {:<3}       second copy {:.3} nats per token, gain {:.3}",
-            repeats.length,
-            repeats.second_copy_loss,
-            repeats.gain()
+            "in-context learning  {:.3} nats (loss at token {} minus loss at token {})",
+            icl.score, icl.late, icl.early
         );
-        let inductions = best(repeats, |head| head.induction);
-        for (induction, previous) in inductions.iter().zip(best(repeats, |head| head.previous)) {
+    }
+    for measured in report.by_length() {
+        let Some((length, second, gain)) = repeat(measured) else { continue };
+        let _ = writeln!(
+            text,
+            "repeats of {length:<3}       second copy {second:.3} nats per token, gain {gain:.3}"
+        );
+        let inductions = report.best(measured, Score::Induction);
+        for ((head, induction), (other, previous)) in
+            inductions.into_iter().zip(report.best(measured, Score::Previous))
+        {
             let _ = writeln!(
                 text,
-                "  layer {}            best induction {}.{} {:.3}, best previous-token {}.{} {:.3}",
-                induction.layer,
-                induction.layer,
-                induction.head,
-                induction.induction,
-                previous.layer,
-                previous.head,
-                previous.previous
+                "  layer {}            best induction {head} {induction:.3}, best previous-token {other} {previous:.3}",
+                head.layer
             );
         }
     }

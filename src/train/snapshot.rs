@@ -13,18 +13,27 @@ use tokenizers::Tokenizer;
 
 use super::{
     data,
-    eval::{self, Repeats, TextLoss},
     files::{folder_whole, write_whole},
     log,
     model::Model,
     names::{self, NameGuess},
     settings::Settings,
     text::Corpus,
-    vocabulary,
+    vocabulary::{self, BOS_ID},
+};
+use crate::{
+    analysis::{benchmark::RankSettings, loss, score::Score},
+    checkpoint::progress::Nobody,
+    engine::open::{self, OpenRequest},
+    model::{decoder::Control, place::DeviceChoice},
+    run::{Entry, Measured},
 };
 
 /// Windows of held-out text that the loss is measured on.
 const HELD_OUT_WINDOWS: usize = 64;
+/// Blocks that are measured beside those of the usual length, where they are shorter: what is known of induction is then seen
+/// not to hang on the length.
+const SHORTER: [usize; 2] = [10, 25];
 
 /// The measurements at a snapshot.
 #[derive(Clone, Debug)]
@@ -35,10 +44,12 @@ pub struct Report {
     pub tokens: usize,
     /// Mean loss on the training sequences since the last report, nats per token; none where no step was made.
     pub train_loss: Option<f64>,
-    /// Losses on held-out text.
-    pub text: TextLoss,
-    /// Measurements on repeats, one for each of [`eval::lengths`].
-    pub repeats: Vec<Repeats>,
+    /// What `timeline` measures of the snapshot, with the losses on held-out text.
+    pub measured: Measured,
+    /// The same on shorter blocks, where there are.
+    pub shorter: Vec<Measured>,
+    /// Heads of a layer.
+    pub heads: usize,
     /// Made-up names in prompts; empty where the text has none.
     pub names: Vec<NameGuess>,
     /// Learning rate of the step before.
@@ -49,12 +60,25 @@ pub struct Report {
     pub folder: PathBuf,
 }
 
+impl Report {
+    /// The line of the log.
+    pub fn entry(&self) -> Entry {
+        Entry {
+            tokens: self.tokens,
+            train_loss: self.train_loss,
+            learning_rate: self.learning_rate,
+            seconds: (self.seconds * 1e3).round() / 1e3,
+            ..Entry::new(&self.measured, self.heads)
+        }
+    }
+}
+
 /// Writes and measures the snapshots of a run.
 pub struct Snapshots<'a> {
     settings: &'a Settings,
     tokenizer: &'a Tokenizer,
-    /// Held-out text.
-    held_out: Vec<u32>,
+    /// Windows of held-out text: BOS and as many tokens as the context has.
+    held_out: Vec<Vec<u32>>,
     names: bool,
     out: &'a Path,
 }
@@ -68,13 +92,15 @@ impl<'a> Snapshots<'a> {
         out: &'a Path,
         rng: &mut impl Rng,
     ) -> Result<Self> {
-        let mut held_out = data::tokens(tokenizer, &corpus.held_out(rng))?;
-        held_out.truncate(HELD_OUT_WINDOWS * settings.context);
+        let held_out = data::tokens(tokenizer, &corpus.held_out(rng))?;
+        let windows = held_out.chunks_exact(settings.context).take(HELD_OUT_WINDOWS);
+        let held_out: Vec<_> = windows.map(|window| [&[BOS_ID], window].concat()).collect();
         ensure!(
-            held_out.len() >= settings.context,
+            !held_out.is_empty(),
             "the text kept for measuring is shorter than --context {}: give more text",
             settings.context
         );
+        ensure!(out.to_str().is_some(), "{} is no UTF-8: give --out another folder", out.display());
         Ok(Self { settings, tokenizer, held_out, names: corpus.names().0 > 0, out })
     }
 
@@ -99,30 +125,47 @@ impl<'a> Snapshots<'a> {
             write_whole(&folder.join("tokenizer.json"), vocabulary::json(self.tokenizer)?.as_bytes())
         })?;
         let report = Report { train_loss, seconds, ..self.measure(step)? };
-        log::append(&self.log(), &report)?;
+        log::append(&self.log(), &report.entry())?;
         Ok(report)
     }
 
-    /// Measures the model as it is written in the snapshot after so many steps, so that the figures are those of the file.
+    /// Measures the snapshot after so many steps: as it is written, and as `timeline` does, so that the figures are those that
+    /// are measured of the file later.
     pub fn measure(&self, step: usize) -> Result<Report> {
         let folder = self.folder(step);
-        let model = Model::load(&folder, DType::F32, &Device::Cpu)?;
-        let mut repeats = Vec::new();
-        for length in eval::lengths(&model) {
-            repeats.extend(eval::repeats(&model, length, length as u64)?);
-        }
-        let guesses = || names::name_guesses(&model, self.tokenizer, &names::NAME_PROMPTS);
+        let name = folder.to_str().map(str::to_owned);
+        let request = OpenRequest { model: name, device: DeviceChoice::Cpu, ..OpenRequest::default() };
+        let model = open::Model::open(&request, &Nobody)?;
+        let measure = |length| {
+            let benchmark = model.benchmark(RankSettings { length, ..RankSettings::default() })?;
+            Measured::measure(step as u64, &model.decoder, &benchmark, Score::Induction, &Control::FREE)
+        };
+        let usual = model.info.block;
+        let shorter = SHORTER.into_iter().filter(|&length| length < usual).map(measure);
+        let shorter = shorter.collect::<Result<Vec<_>>>()?;
+        let text = loss::text(&model.decoder, &self.held_out, &Control::FREE)?;
+        let text = text.context("the held-out windows have no tokens")?;
+        let names = match self.names {
+            true => self.guess_names(&folder)?,
+            false => Vec::new(),
+        };
         Ok(Report {
             step,
             tokens: step * self.settings.batch * self.settings.context,
             train_loss: None,
-            text: eval::text_loss(&model, &self.held_out)?,
-            repeats,
-            names: if self.names { guesses()? } else { Vec::new() },
+            measured: Measured { held_out: Some(text.mean() as f32), icl: Some(text.icl), ..measure(usual)? },
+            shorter,
+            heads: model.info.heads,
+            names,
             learning_rate: self.settings.rate(step.saturating_sub(1)),
             seconds: 0.,
             folder,
         })
+    }
+
+    fn guess_names(&self, folder: &Path) -> Result<Vec<NameGuess>> {
+        let model = Model::load(folder, DType::F32, &Device::Cpu)?;
+        names::name_guesses(&model, self.tokenizer, &names::NAME_PROMPTS)
     }
 
     /// What is wrong with the snapshots up to `step`, one line each.

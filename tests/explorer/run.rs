@@ -3,12 +3,14 @@
 use std::{fs, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use attnscope::{
-    analysis::{loss, score::Score, timeline::Point},
+    analysis::{loss, score::Score},
     checkpoint::progress::Nobody,
     engine::{
         Engine,
         open::{Model, OpenRequest},
-        protocol::{Bos, Comparison, Event, Pair, PromptInput, RankSettings, Request, RunView},
+        protocol::{
+            Bos, Comparison, Event, Measured, Pair, PromptInput, RankSettings, Request, RunView, Source,
+        },
     },
     model::decoder::Control,
     train::{self, Settings, text::Corpus},
@@ -67,7 +69,7 @@ fn run(engine: &Engine, wanted: impl Fn(&RunView) -> bool) -> Arc<RunView> {
 }
 
 fn measured(run: &RunView) -> Vec<u64> {
-    run.points.iter().filter(|point| point.measured).map(|point| point.step).collect()
+    run.points.iter().filter(|point| point.source == Source::Here).map(|point| point.step).collect()
 }
 
 fn broken(run: &RunView) -> Vec<u64> {
@@ -94,12 +96,12 @@ fn a_run_opens_at_its_end_with_what_was_logged_and_is_measured_on_request() {
     let all = run(&engine, |run| run.measuring.is_none());
     assert_eq!(measured(&all), [0, 1, 2, 3, 4]);
     assert_eq!(all.points[2].held_out, point.held_out, "what only the log knows stays");
-    // The numbers are those of the `timeline` command on blocks of the log's length.
+    // The numbers are those of the `timeline` command.
     let model = Model::open(&request(Path::new(&all.snapshots[2].model)), &Nobody).unwrap();
-    let settings = RankSettings { length: 10, ..RankSettings::default() };
+    let settings = RankSettings { length: model.info.block, ..RankSettings::default() };
     let benchmark = model.benchmark(settings).unwrap();
-    let alone = Point::measure(2, &model.decoder, &benchmark, Score::Induction, &Control::FREE).unwrap();
-    assert_eq!((&*all.points[2].scores, all.points[2].gain), (&*alone.scores, Some(alone.repeat.gain())));
+    let alone = Measured::measure(2, &model.decoder, &benchmark, Score::Induction, &Control::FREE).unwrap();
+    assert_eq!((&*all.points[2].scores, all.points[2].gain), (&*alone.scores, alone.gain));
     // Another snapshot in the place of this one: what was measured stays.
     engine.send(Request::Open { model: Some(all.snapshots[1].model.clone()) });
     let scrubbed = run(&engine, |run| run.open == Some(1));

@@ -25,6 +25,7 @@ use attnscope::{
         decoder::{Control, Pass},
         edit::{Edit, Edits},
     },
+    run::Run,
     train::names::NAME_PROMPTS,
 };
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -168,7 +169,7 @@ fn every_shipped_model_opens_with_its_tokenizer() {
 
 #[test]
 fn the_run_of_the_two_layer_model_is_shipped() {
-    let run = embedded::run("attn-2l").unwrap();
+    let run = Run::of("attn-2l").unwrap();
     assert_eq!(run.snapshots.len(), 16);
     let before = scores(&open(&run.snapshots[5].model), 25);
     assert!(before.iter().all(|scores| scores.get(Score::Induction) < 0.1), "{}", run.snapshots[5].model);

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::{cache::Shelf, exchange::Reference, fetch::references, name::Name, settings::Settings};
 use crate::checkpoint::{
     progress::Watcher,
-    run::{prefix, step},
+    snapshot::{prefix, step},
 };
 
 /// A branch or a tag of a model.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Timeline;
+use super::{Point, Timeline};
 use crate::{
     analysis::{
         score::Score,
@@ -55,18 +55,19 @@ impl Timeline<'_> {
     /// The heads that end up best, and the best previous-token score.
     fn scores(&self) -> Vec<Curve> {
         let by = self.settings.by;
-        let of = |value: &dyn Fn(&super::Measured) -> Option<f32>| self.values(value);
-        let head =
-            |head: usize| (self.head(head).to_string(), of(&|point| point.point.scores[head].measured(by)));
-        let previous = of(&|point| timeline::best(&point.point.scores, Score::Previous));
+        let of = |value: &dyn Fn(&Point) -> Option<f32>| self.values(value);
+        let head = |head: usize| {
+            (self.head(head).to_string(), of(&|point| point.measured.scores[head].measured(by)))
+        };
+        let previous = of(&|point| timeline::best(&point.measured.scores, Score::Previous));
         self.best_heads().into_iter().map(head).chain([("best previous".into(), previous)]).collect()
     }
 
     fn losses(&self) -> Vec<Curve> {
         let curves = [
-            ("held-out loss", self.values(&super::Measured::held_out)),
-            ("repeat gain", self.values(&|point| Some(point.point.repeat.gain()))),
-            ("icl", self.values(&|point| Some(point.icl()?.score as f32))),
+            ("held-out loss", self.values(&|point| point.measured.held_out)),
+            ("repeat gain", self.values(&|point| point.measured.gain)),
+            ("icl", self.values(&|point| Some(point.measured.icl?.score as f32))),
             ("loss on the text", self.values(&|point| Some(point.text.as_ref()?.mean() as f32))),
         ];
         curves
@@ -76,8 +77,9 @@ impl Timeline<'_> {
             .collect()
     }
 
-    fn values(&self, value: &dyn Fn(&super::Measured) -> Option<f32>) -> Vec<(u64, f64)> {
-        let known = self.points.iter().filter_map(|point| Some((point.point.step, f64::from(value(point)?))));
+    fn values(&self, value: &dyn Fn(&Point) -> Option<f32>) -> Vec<(u64, f64)> {
+        let known =
+            self.points.iter().filter_map(|point| Some((point.measured.step, f64::from(value(point)?))));
         known.filter(|(_, value)| value.is_finite()).collect()
     }
 
@@ -88,7 +90,7 @@ impl Timeline<'_> {
             values.fold((0.0f64, f64::MIN_POSITIVE), |(low, high), value| (low.min(value), high.max(value)));
         let (first, last) = (self.points.first(), self.points.last());
         let (first, last) =
-            (first.map_or(0, |point| point.point.step), last.map_or(1, |point| point.point.step));
+            (first.map_or(0, |point| point.measured.step), last.map_or(1, |point| point.measured.step));
         let x = |step: u64| LEFT + PLOT * (step - first) as f64 / (last - first).max(1) as f64;
         let y = |value: f64| top + PANEL * (high - value) / (high - low);
         if let Some(Window { from, to }) = self.window() {

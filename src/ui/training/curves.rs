@@ -6,7 +6,7 @@ use super::chart::{Chart, Curve, STYLES, Steps};
 use crate::{
     analysis::timeline::Window,
     app::App,
-    engine::protocol::{ModelInfo, RunPoint, RunView},
+    engine::protocol::{Measured, ModelInfo, RunView},
     head::Head,
     ui::{
         canvas::Canvas,
@@ -83,7 +83,7 @@ pub fn draw_scores(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Canv
 pub fn draw_losses(app: &App, run: &RunView, canvas: &mut Canvas, rect: Rect) {
     let points = &run.points;
     let icl = points.iter().find_map(|point| point.icl).map_or_else(|| "icl".to_owned(), |icl| icl.name());
-    let curve = |value: &dyn Fn(&RunPoint) -> Option<f32>| -> Vec<(u64, f32)> {
+    let curve = |value: &dyn Fn(&Measured) -> Option<f32>| -> Vec<(u64, f32)> {
         let known = points.iter().filter_map(|point| Some((point.step, value(point)?)));
         known.filter(|point| point.1.is_finite()).collect()
     };

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use crate::{
     analysis::timeline,
     app::App,
-    engine::protocol::{ModelInfo, RunPoint, RunView},
+    engine::protocol::{Measured, ModelInfo, RunView, Source},
     head::Head,
     text::clean,
     ui::{
@@ -69,7 +69,7 @@ pub fn draw_snapshot(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Ca
 }
 
 /// The numbers of a step, as a sentence.
-fn values(app: &App, info: &ModelInfo, point: &RunPoint) -> String {
+fn values(app: &App, info: &ModelInfo, point: &Measured) -> String {
     let (score, head) = (app.training.score, app.explore.head);
     let mut parts = Vec::new();
     let mine = point.scores.get(head.layer * info.heads + head.head);
@@ -88,7 +88,7 @@ fn values(app: &App, info: &ModelInfo, point: &RunPoint) -> String {
     if let Some(icl) = point.icl {
         parts.push(format!("{} {:.3}", icl.name(), icl.score));
     }
-    parts.push(if point.measured { "measured here" } else { "from the log" }.to_owned());
+    parts.push(if point.source == Source::Here { "measured here" } else { "from the log" }.to_owned());
     parts.join(" · ")
 }
 

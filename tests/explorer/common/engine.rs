@@ -9,8 +9,8 @@ use attnscope::{
         score::{HeadScores, Score},
     },
     engine::protocol::{
-        Bos, Candidate, Change, Comparison, Event, Explanation, HeadView, Influence, Look, ModelInfo, Pair,
-        PatternMap, Pool, PromptInput, Request, Role, RunPoint, RunView, SnapshotView, Token,
+        Bos, Candidate, Change, Comparison, Event, Explanation, HeadView, Influence, Look, Measured,
+        ModelInfo, Pair, PatternMap, Pool, PromptInput, Request, Role, RunView, SnapshotView, Token,
     },
     head::Head,
 };
@@ -402,13 +402,13 @@ pub fn run(snapshots: u64) -> RunView {
             scores
         });
         let icl = Icl { early: 13, late: 125, score: f64::from(-rise(step, 500.0, 0.4)) };
-        RunPoint {
+        Measured {
             step,
             scores: scores.collect(),
             gain: Some(rise(step, 500.0, 7.5)),
             held_out: Some(8.0 - rise(step, 600.0, 4.0)),
             icl: Some(icl),
-            measured: false,
+            ..Measured::default()
         }
     };
     let steps = (0..snapshots).map(|number| number * 100);

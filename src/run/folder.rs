@@ -6,8 +6,11 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Log, Snapshot, inside, is_model, step};
-use crate::checkpoint::{embedded, formats};
+use super::log::Log;
+use crate::checkpoint::{
+    embedded,
+    snapshot::{Snapshot, inside, step},
+};
 
 /// A training run as it lies on the disk, or in the program.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,7 +33,7 @@ impl Run {
     /// A run is a folder with snapshots in it (`step-100`, `checkpoint-500`); a snapshot, or a file in one, belongs to the
     /// folder around it. Shipped models may come with theirs. A folder that cannot be read is none.
     pub fn of(model: &str) -> Option<Self> {
-        embedded::run(model).or_else(|| {
+        Self::shipped(model).or_else(|| {
             let path = Path::new(model);
             if path.is_dir() {
                 Self::read(path).or_else(|| Self::around(path))
@@ -40,6 +43,20 @@ impl Run {
                 None
             }
         })
+    }
+
+    /// The run of the shipped model that `model` names, or a snapshot of which it names.
+    fn shipped(model: &str) -> Option<Self> {
+        let snapshots = embedded::snapshots(model)?;
+        let name = snapshots.last()?.model.clone();
+        let log = embedded::log(model).map(str::to_owned);
+        Some(Self { source: name.clone(), name, snapshots, log, troubles: Vec::new() })
+    }
+
+    /// The run as it is now; `None` where its folder is gone.
+    pub fn again(&self) -> Option<Self> {
+        let folder = Path::new(&self.source);
+        if folder.is_dir() { Self::read(folder) } else { Self::shipped(&self.source) }
     }
 
     /// The run in `folder`, where it holds snapshots.
@@ -92,20 +109,6 @@ impl Run {
     pub fn read_log(&self) -> Log {
         self.log.as_deref().map(Log::parse).unwrap_or_default()
     }
-}
-
-/// The snapshot that opens where `folder` is given as a model: the last one that has weights, where the folder is a run
-/// and no model itself.
-pub fn last_snapshot(folder: &Path) -> Option<Snapshot> {
-    if is_model(folder) || has_weights(folder) {
-        return None;
-    }
-    inside(folder).ok()?.into_iter().rev().find(|snapshot| has_weights(Path::new(&snapshot.model)))
-}
-
-fn has_weights(folder: &Path) -> bool {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).any(|name| formats::is_weights(&name))
 }
 
 /// The folder around a path; that of a bare name is the one we are in.
@@ -173,15 +176,6 @@ mod tests {
             "{:?}",
             run.troubles
         );
-    }
-
-    #[test]
-    fn the_last_snapshot_with_weights_opens_for_a_run() {
-        let folder = run(&["step-5", "step-10"]);
-        fs::create_dir(folder.path().join("step-20")).unwrap();
-        assert_eq!(last_snapshot(folder.path()).unwrap().step, 10, "step 20 is being written");
-        fs::write(folder.path().join("config.json"), "{}").unwrap();
-        assert_eq!(last_snapshot(folder.path()), None, "the folder is a model itself");
     }
 
     #[test]

@@ -1,26 +1,13 @@
-//! The snapshots of a training run: which there are, and at which step each was taken.
-
-mod folder;
-mod log;
+//! The snapshots that the arguments of a command name.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-pub use self::{
-    folder::{Run, Stamp, last_snapshot, stamp},
-    log::{Entry, HeadEntry, IclEntry, Log},
+use crate::checkpoint::{
+    embedded,
+    snapshot::{Snapshot, inside, is_model, step},
 };
-use super::embedded;
-
-/// A snapshot of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// What opens it: `MODEL` of the command line.
-    pub model: String,
-    /// The training step it was taken at.
-    pub step: u64,
-}
 
 /// The snapshots that the arguments name, in the order of their steps.
 ///
@@ -34,9 +21,9 @@ pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
     for argument in arguments {
         let path = Path::new(argument);
         // A snapshot that is named by its step is one, not its run.
-        let whole = embedded::run(argument).filter(|_| !argument.contains('@'));
+        let whole = embedded::snapshots(argument).filter(|_| !argument.contains('@'));
         let found = match whole {
-            Some(run) => run.snapshots,
+            Some(snapshots) => snapshots,
             None if path.is_dir() => inside(path)?,
             None => Vec::new(),
         };
@@ -76,76 +63,15 @@ pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
     Ok(snapshots)
 }
 
-/// The training step in a name such as `step1000`, `checkpoint-500`, `global_step20`, `stage1-step5000-tokens21B` or
-/// `iter_0001000`.
-pub fn step(name: &str) -> Option<u64> {
-    let (_, digits) = split(name)?;
-    digits.parse().ok()
-}
-
-/// What comes before the step in a name: the run or the stage of training that it belongs to.
-pub fn prefix(name: &str) -> &str {
-    split(name).map_or(name, |(prefix, _)| prefix)
-}
-
-fn split(name: &str) -> Option<(&str, &str)> {
-    const WORDS: [&str; 4] = ["step", "checkpoint", "ckpt", "iter"];
-    let lower = name.to_ascii_lowercase();
-    WORDS.iter().find_map(|word| {
-        let start = lower.find(word)? + word.len();
-        let rest = name[start..].trim_start_matches(['-', '_', '=']);
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
-        (!digits.is_empty()).then(|| (&name[..start], digits))
-    })
-}
-
 /// The step that an argument tells: of its revision on the hub, or of the last part of its path.
 fn step_of(argument: &str) -> Option<u64> {
     let last = argument.trim_end_matches('/').rsplit(['/', '@']).next()?;
     step(last)
 }
 
-fn is_model(folder: &Path) -> bool {
-    folder.join("config.json").is_file()
-}
-
-/// The snapshots in a folder, in the order of their steps; hidden folders, in which some are begun, are none.
-fn inside(folder: &Path) -> Result<Vec<Snapshot>> {
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
-    let mut found: Vec<Snapshot> = entries
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.'))?;
-            Some(Snapshot { model: entry.path().to_str()?.to_owned(), step: step(&name)? })
-        })
-        .collect();
-    found.sort_by(|one, other| (one.step, &one.model).cmp(&(other.step, &other.model)));
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steps_are_read_from_the_names_that_runs_use() {
-        let names = [
-            ("step1000", Some(1000)),
-            ("step-001750", Some(1750)),
-            ("checkpoint-500", Some(500)),
-            ("global_step20", Some(20)),
-            ("stage1-step5000-tokens21B", Some(5000)),
-            ("iter_0001000", Some(1000)),
-            ("main", None),
-            ("v1.0", None),
-            ("stepwise", None),
-        ];
-        for (name, expected) in names {
-            assert_eq!(step(name), expected, "{name}");
-        }
-    }
 
     #[test]
     fn a_folder_of_snapshots_is_listed_in_the_order_of_steps() {

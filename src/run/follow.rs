@@ -1,0 +1,160 @@
+//! A run that is followed: looked at again and again, with what came of its snapshots for as long as they stay as they are.
+
+use std::collections::BTreeMap;
+
+use super::{
+    folder::{Run, Stamp, stamp},
+    log::Log,
+    measured::Measured,
+};
+use crate::checkpoint::snapshot::Snapshot;
+
+/// Which snapshots are measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of whose step nothing is logged.
+    #[default]
+    Unlogged,
+    /// All.
+    All,
+    /// None any more.
+    None,
+}
+
+/// What came of a snapshot, as it was written then.
+struct Outcome {
+    stamp: Stamp,
+    /// What was measured, or what is wrong with the snapshot, in a line.
+    measured: Result<Measured, String>,
+}
+
+/// A run, its log, and what came of its snapshots.
+pub struct Followed {
+    run: Run,
+    log: Log,
+    /// Layers of the model, and heads in each.
+    shape: (usize, usize),
+    /// The folder of the run could not be read when it was last looked at.
+    gone: bool,
+    scope: Scope,
+    /// By what opens the snapshot.
+    outcomes: BTreeMap<String, Outcome>,
+}
+
+impl Followed {
+    /// A run of models with these layers and heads in each, of whose snapshots none has been measured.
+    pub fn new(run: Run, shape: (usize, usize)) -> Self {
+        let log = run.read_log();
+        Self { run, log, shape, gone: false, scope: Scope::default(), outcomes: BTreeMap::new() }
+    }
+
+    /// What is followed when another model is opened, of this run: what came of the snapshots stays while it is the same
+    /// run, of models of the same shape.
+    pub fn or_other(self, run: Run, shape: (usize, usize)) -> Self {
+        if self.shape == shape && self.run.source == run.source {
+            Self { log: run.read_log(), run, ..self }
+        } else {
+            Self::new(run, shape)
+        }
+    }
+
+    /// The run as it was when it was last looked at.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Layers of the run's models, and heads in each.
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// Says which snapshots are measured from now on; what has been measured stays.
+    pub fn set_scope(&mut self, scope: Scope) {
+        self.scope = scope;
+    }
+
+    /// Looks at the run; whether anything has changed. A snapshot that was written anew, or was not whole, is to be measured
+    /// again.
+    pub fn look(&mut self) -> bool {
+        let Some(now) = self.run.again() else {
+            return !std::mem::replace(&mut self.gone, true);
+        };
+        let mut changed = std::mem::take(&mut self.gone);
+        if now != self.run {
+            changed = true;
+            self.log = now.read_log();
+            self.run = now;
+        }
+        let before = self.outcomes.len();
+        let measured = self.run.snapshots.iter().filter(|one| self.outcomes.contains_key(&one.model));
+        let stamps: BTreeMap<&String, Stamp> = measured.map(|one| (&one.model, stamp(one))).collect();
+        self.outcomes.retain(|model, outcome| stamps.get(model) == Some(&outcome.stamp));
+        changed || self.outcomes.len() < before
+    }
+
+    /// The snapshots that are measured, those that have been included.
+    fn wanted(&self) -> impl Iterator<Item = &Snapshot> {
+        let unlogged = |step| self.log.at(step).is_none_or(|entry| entry.heads.is_empty());
+        self.run.snapshots.iter().filter(move |snapshot| {
+            self.outcomes.contains_key(&snapshot.model)
+                || match self.scope {
+                    Scope::Unlogged => unlogged(snapshot.step),
+                    Scope::All => true,
+                    Scope::None => false,
+                }
+        })
+    }
+
+    /// The snapshot that is to be measured next.
+    pub fn next(&self) -> Option<&Snapshot> {
+        self.wanted().find(|snapshot| !self.outcomes.contains_key(&snapshot.model))
+    }
+
+    /// How many snapshots have been measured, and how many of them there will be.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.outcomes.len(), self.wanted().count())
+    }
+
+    /// Keeps what came of a snapshot that had this stamp before it was read: if it was still being written, it has another
+    /// one by now.
+    pub fn keep(&mut self, snapshot: Snapshot, stamp: Stamp, measured: Result<Measured, String>) {
+        self.outcomes.insert(snapshot.model, Outcome { stamp, measured });
+    }
+
+    fn outcome(&self, snapshot: &Snapshot) -> Option<&Result<Measured, String>> {
+        self.outcomes.get(&snapshot.model).map(|outcome| &outcome.measured)
+    }
+
+    /// What is wrong with a snapshot, in a line.
+    pub fn problem(&self, snapshot: &Snapshot) -> Option<&String> {
+        self.outcome(snapshot)?.as_ref().err()
+    }
+
+    /// Tokens in the block that what was logged last was measured on.
+    pub fn logged_length(&self) -> Option<usize> {
+        self.log.entries.iter().rev().find_map(|entry| entry.length)
+    }
+
+    /// What is known of the steps, in their order: measured where it was, else as it was logged.
+    pub fn points(&self) -> Vec<Measured> {
+        let (layers, heads) = self.shape;
+        let logged = self.log.entries.iter().map(|entry| entry.measured(layers, heads));
+        let mut points: BTreeMap<u64, Measured> = logged.map(|point| (point.step, point)).collect();
+        let measured =
+            self.run.snapshots.iter().filter_map(|snapshot| self.outcome(snapshot)?.as_ref().ok().cloned());
+        for mut point in measured {
+            if let Some(logged) = points.get(&point.step) {
+                point.add_logged(logged);
+            }
+            points.insert(point.step, point);
+        }
+        points.into_values().collect()
+    }
+
+    /// What is wrong with the run, a line each.
+    pub fn troubles(&self) -> Vec<String> {
+        let gone = || format!("{} cannot be read any more; what was read is kept", self.run.source);
+        let troubles = self.gone.then(gone).into_iter().chain(self.run.troubles.iter().cloned());
+        troubles.chain(self.log.trouble.clone()).collect()
+    }
+}
