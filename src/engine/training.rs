@@ -43,10 +43,7 @@ impl Training {
         let shape = (info.layers, info.heads);
         self.block = info.block;
         let before = self.followed.take();
-        self.followed = Run::of(model).map(|run| match before {
-            Some(before) => before.or_other(run, shape),
-            None => Followed::new(run, shape),
-        });
+        self.followed = Run::of(model).map(|run| Followed::new(run, shape, before));
         // A run's folder was opened as its last snapshot, which its source names.
         self.open = self.run().and_then(|run| {
             let at = run.position(&info.source).or_else(|| run.position(model))?;

@@ -42,19 +42,13 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// A run of models with these layers and heads in each, of whose snapshots none has been measured.
-    pub fn new(run: Run, shape: (usize, usize)) -> Self {
-        let log = run.read_log();
-        Self { run, log, shape, gone: false, scope: Scope::default(), outcomes: BTreeMap::new() }
-    }
-
-    /// What is followed when another model is opened, of this run: what came of the snapshots stays while it is the same
+    /// A run of models with these layers and heads in each. What came of its snapshots `before` stays, where that was the same
     /// run, of models of the same shape.
-    pub fn or_other(self, run: Run, shape: (usize, usize)) -> Self {
-        if self.shape == shape && self.run.source == run.source {
-            Self { log: run.read_log(), run, ..self }
-        } else {
-            Self::new(run, shape)
+    pub fn new(run: Run, shape: (usize, usize), before: Option<Self>) -> Self {
+        let log = run.read_log();
+        match before.filter(|before| before.shape == shape && before.run.source == run.source) {
+            Some(before) => Self { run, log, ..before },
+            None => Self { run, log, shape, gone: false, scope: Scope::default(), outcomes: BTreeMap::new() },
         }
     }
 
@@ -156,5 +150,54 @@ impl Followed {
         let gone = || format!("{} cannot be read any more; what was read is kept", self.run.source);
         let troubles = self.gone.then(gone).into_iter().chain(self.run.troubles.iter().cloned());
         troubles.chain(self.log.trouble.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_measured_is_kept_while_the_snapshot_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |step: u64, bytes: &str| {
+            let snapshot = folder.path().join(format!("step-{step}"));
+            fs::create_dir_all(&snapshot).unwrap();
+            fs::write(snapshot.join("model.safetensors"), bytes).unwrap();
+        };
+        let next = |followed: &Followed| followed.next().map(|snapshot| snapshot.step);
+        let take = |followed: &mut Followed, measured: Result<Measured, String>| {
+            let snapshot = followed.next().unwrap().clone();
+            let stamp = stamp(&snapshot);
+            followed.keep(snapshot, stamp, measured);
+        };
+        write(5, "five");
+        write(10, "ten");
+        let log = r#"{"step":5,"held_out_loss":4.5,"heads":[{"layer":0,"head":0,"induction":0.5}]}"#;
+        fs::write(folder.path().join("log.jsonl"), log).unwrap();
+        let run = || Run::read(folder.path()).unwrap();
+        let mut followed = Followed::new(run(), (1, 1), None);
+        assert_eq!((next(&followed), followed.progress()), (Some(10), (0, 1)), "5 is logged");
+        take(&mut followed, Err("half".to_owned()));
+        assert_eq!(
+            (next(&followed), followed.problem(&followed.run().snapshots[1]).unwrap().as_str()),
+            (None, "half")
+        );
+        assert!(!followed.look());
+        write(10, "the whole of ten");
+        assert!(followed.look());
+        assert_eq!(next(&followed), Some(10), "it is written anew");
+        followed.set_scope(Scope::All);
+        assert_eq!(next(&followed), Some(5));
+        take(&mut followed, Ok(Measured { step: 5, gain: Some(1.0), ..Measured::default() }));
+        let point = |followed: &Followed| followed.points()[0].clone();
+        assert_eq!((point(&followed).gain, point(&followed).held_out), (Some(1.0), Some(4.5)));
+        // Another snapshot of the run is opened, and a model of another shape.
+        let same = Followed::new(run(), (1, 1), Some(followed));
+        assert_eq!((point(&same).gain, next(&same)), (Some(1.0), Some(10)));
+        let other = Followed::new(run(), (2, 1), Some(same));
+        assert_eq!((point(&other).gain, other.progress()), (None, (0, 1)));
     }
 }

@@ -31,8 +31,7 @@ use crate::{
 
 /// Windows of held-out text that the loss is measured on.
 const HELD_OUT_WINDOWS: usize = 64;
-/// Blocks that are measured beside those of the usual length, where they are shorter: what is known of induction is then seen
-/// not to hang on the length.
+/// Tokens in the blocks that are measured too, where they are shorter than the usual one; they are told and not logged.
 const SHORTER: [usize; 2] = [10, 25];
 
 /// The measurements at a snapshot.
@@ -100,7 +99,7 @@ impl<'a> Snapshots<'a> {
             "the text kept for measuring is shorter than --context {}: give more text",
             settings.context
         );
-        ensure!(out.to_str().is_some(), "{} is no UTF-8: give --out another folder", out.display());
+        ensure!(out.to_str().is_some(), "{} is no UTF-8 text: give --out another folder", out.display());
         Ok(Self { settings, tokenizer, held_out, names: corpus.names().0 > 0, out })
     }
 
@@ -133,8 +132,11 @@ impl<'a> Snapshots<'a> {
     /// are measured of the file later.
     pub fn measure(&self, step: usize) -> Result<Report> {
         let folder = self.folder(step);
-        let name = folder.to_str().map(str::to_owned);
-        let request = OpenRequest { model: name, device: DeviceChoice::Cpu, ..OpenRequest::default() };
+        let request = OpenRequest {
+            model: Some(folder.display().to_string()),
+            device: DeviceChoice::Cpu,
+            ..OpenRequest::default()
+        };
         let model = open::Model::open(&request, &Nobody)?;
         let measure = |length| {
             let benchmark = model.benchmark(RankSettings { length, ..RankSettings::default() })?;

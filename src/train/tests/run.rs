@@ -255,3 +255,12 @@ fn settings_that_cannot_work_say_why_and_leave_nothing() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{says}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_folder_whose_name_is_no_text_is_refused() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    let folder = tempdir().unwrap();
+    let error = complaint(&small(), &folder.path().join(OsStr::from_bytes(b"run\xff")));
+    assert!(error.contains("is no UTF-8 text: give --out another folder"), "{error}");
+}
