@@ -16,7 +16,7 @@ use crate::{
     analysis::{
         benchmark::Kind,
         check::{
-            Finding, Verdict, catalogue, inside,
+            Finding, Verdict, catalogue, channels, inside,
             readings::{self, Text},
             repeats, text, weights,
         },
@@ -104,6 +104,9 @@ impl Checking<'_> {
             // Families that store what differs from one leave everything as it is at zero.
             let gain = 1.0 - self.model.decoder.spec.norm.gain_offset;
             self.add(weights::findings(&surveys, trained, gain));
+            let decoder = &self.model.decoder;
+            let found = self.with("comparing channels", |control| channels::findings(decoder, control))?;
+            self.add(found);
         }
         if let Some(trained) = trained {
             self.read(&texts, &losses, trained)?;
@@ -117,7 +120,7 @@ impl Checking<'_> {
         }
         let finite = losses.iter().all(|of| of.mean().is_finite());
         if trained == Some(true) && finite {
-            self.probe(&texts)?;
+            self.probe(&texts, &weights::exchanged(&surveys))?;
         }
         Ok(())
     }
@@ -291,9 +294,10 @@ impl Checking<'_> {
         Ok(())
     }
 
-    fn probe(&mut self, texts: &[Text]) -> Result<()> {
+    fn probe(&mut self, texts: &[Text], exchanged: &[[usize; 2]]) -> Result<()> {
         let decoder = &self.model.decoder;
         let mut wanted = readings::all(decoder);
+        wanted.extend(readings::order(decoder, exchanged));
         wanted.retain(|reading| self.plan.only.contains(reading.check));
         let total = wanted.len();
         let mut tried = Vec::new();

@@ -33,6 +33,12 @@ pub const ALL: &[Check] = &[
         "None in trained models; biases that nothing trains stay at zero in all layers, which is not told.",
     ),
     check(
+        "weights.zero_rows",
+        "The share of a matrix's rows that are zero throughout, against the same matrix in other layers.",
+        "fail: 5% more than in most, as a save leaves it that did not gather every shard.",
+        "0.",
+    ),
+    check(
         "weights.constant",
         "Tensors, but for gains of one, that hold one number throughout.",
         "fail: a matrix; warn: gains.",
@@ -56,6 +62,13 @@ pub const ALL: &[Check] = &[
         "Layers whose matrices are the same, or all but the same (cosine of 256 samples above 0.98).",
         "warn: whole layers; fail: single matrices.",
         "Some merges stack layers twice on purpose.",
+    ),
+    check(
+        "weights.channels",
+        "For each MLP the correlation between the sizes of its hidden channels on the way in and on the way out, in logarithms: \
+         weight decay makes the two alike.",
+        "fail: below 0.2, where most layers have 0.5 more.",
+        "SmolLM2-135M: 0.43 to 0.95.",
     ),
     check(
         "weights.range",
@@ -164,6 +177,13 @@ pub const ALL: &[Check] = &[
         "A wrong one costs tens of nats.",
     ),
     check(
+        "probe.residual_scale",
+        "The text read without the multiplier of what attention and MLP add.",
+        PROBE,
+        SOUND,
+    ),
+    check("probe.logit_scale", "The text read without the multiplier of logits.", PROBE, SOUND),
+    check(
         "probe.tied_head",
         "The text read with the embedding for the stored unembedding.",
         PROBE,
@@ -178,7 +198,8 @@ pub const ALL: &[Check] = &[
     check("probe.window", "The text read without sliding windows.", PROBE, SOUND),
     check(
         "probe.layer_order",
-        "The text read with each two neighbouring layers exchanged.",
+        "The text read with each two neighbouring layers exchanged, and with pairs whose tensors' sizes would then fit their \
+         neighbours better.",
         PROBE,
         "Exchanged neighbours cost 0.15 to 0.2 nats.",
     ),

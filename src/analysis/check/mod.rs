@@ -2,6 +2,7 @@
 //! usual, and a verdict.
 
 pub mod catalogue;
+pub mod channels;
 pub mod expect;
 pub mod inside;
 pub mod readings;

@@ -72,14 +72,13 @@ impl Reading {
     }
 }
 
-/// Every reading that can matter for a model, the ones that cost most when they are wrong first.
+/// Every reading that can matter for a model but for the order of its layers, those that cost most when they are wrong first.
 pub fn all(decoder: &Decoder) -> Vec<Reading> {
     let mut all = norms(decoder);
     all.extend(rotations(decoder));
     all.extend(mlps(decoder));
     all.extend(ends(decoder));
     all.extend(attention(decoder));
-    all.extend(order(decoder));
     all
 }
 
@@ -301,6 +300,14 @@ fn ends(decoder: &Decoder) -> Vec<Reading> {
     };
     let instead = if scale == 1.0 { "none".to_owned() } else { format!("the root of the width, {scale:.1}") };
     all.push(Reading::spec("probe.embedding_scale", used, instead, move |spec| spec.embedding.scale = scale));
+    if spec.residual_scale != 1.0 {
+        let used = format!("residual multiplier: {}", spec.residual_scale);
+        all.push(Reading::spec("probe.residual_scale", used, "none", |spec| spec.residual_scale = 1.0));
+    }
+    if spec.logits.scale != 1.0 {
+        let used = format!("logits multiplier: {}", spec.logits.scale);
+        all.push(Reading::spec("probe.logit_scale", used, "none", |spec| spec.logits.scale = 1.0));
+    }
     if decoder.has_own_unembedding() && spec.embedding.width == decoder.unembedding_width() {
         all.push(Reading::new(
             "probe.tied_head",
@@ -350,22 +357,23 @@ fn rules(
     })
 }
 
-/// Neighbouring layers in the other order.
-fn order(decoder: &Decoder) -> Vec<Reading> {
-    let swapped = |layer: usize| {
-        let used = format!("layers {layer} and {} as they are numbered", layer + 1);
+/// Two layers in the other order: each two neighbours, and `suspects`, pairs that the weights say may be exchanged.
+pub fn order(decoder: &Decoder, suspects: &[[usize; 2]]) -> Vec<Reading> {
+    let swapped = |[one, other]: [usize; 2]| {
+        let used = format!("layers {one} and {other} as they are numbered");
         let mut reading = Reading::new("probe.layer_order", used, "the other way round", move |decoder| {
-            decoder.layers.swap(layer, layer + 1);
+            decoder.layers.swap(one, other);
         });
-        reading.layer = layer;
+        reading.layer = one;
         reading
     };
-    let alike = |layer: usize| {
-        let (one, other) = (&decoder.rules[layer], &decoder.rules[layer + 1]);
+    let alike = |[one, other]: &[usize; 2]| {
         let mlp = &decoder.spec.mlp;
-        one == other && mlp.get(layer) == mlp.get(layer + 1)
+        decoder.rules[*one] == decoder.rules[*other] && mlp.get(*one) == mlp.get(*other)
     };
-    (0..decoder.spec.layers.saturating_sub(1)).filter(|&layer| alike(layer)).map(swapped).collect()
+    let neighbours = (1..decoder.spec.layers).map(|layer| [layer - 1, layer]);
+    let apart = suspects.iter().copied().filter(|[one, other]| other - one > 1);
+    apart.chain(neighbours).filter(alike).map(swapped).collect()
 }
 
 /// What a reading gains over the one that is used, in nats a token, on one text.

@@ -38,6 +38,8 @@ pub struct Survey {
     pub range: [f32; 2],
     /// Root mean square of the others.
     pub rms: f64,
+    /// Rows of a matrix that are zero throughout.
+    zero_rows: usize,
     /// Numbers from all over it.
     samples: Vec<f32>,
     /// Of its bytes.
@@ -55,6 +57,7 @@ impl Survey {
             tensor.widen_from(at * piece, &mut numbers);
             let mut part = Part::default();
             numbers.iter().for_each(|&number| part.add(number));
+            part.zero_rows = numbers.chunks_exact(row).filter(|row| row.iter().all(|&it| it == 0.0)).count();
             part
         });
         let all = parts.reduce(Part::default, Part::join);
@@ -79,6 +82,7 @@ impl Survey {
             infinite: all.infinite,
             range: all.range.unwrap_or_default(),
             rms: (all.squares / finite as f64).sqrt(),
+            zero_rows: if tensor.shape.len() > 1 { all.zero_rows } else { 0 },
             samples,
             hash: hash(tensor.bytes()),
         }
@@ -113,6 +117,7 @@ struct Part {
     infinite: usize,
     range: Option<[f32; 2]>,
     squares: f64,
+    zero_rows: usize,
 }
 
 impl Part {
@@ -138,6 +143,7 @@ impl Part {
             infinite: self.infinite + other.infinite,
             range,
             squares: self.squares + other.squares,
+            zero_rows: self.zero_rows + other.zero_rows,
         }
     }
 }
@@ -208,6 +214,7 @@ pub fn findings(all: &[Survey], trained: Option<bool>, gain: f32) -> Vec<Finding
     let fellows = fellows(all);
     let mut found = finite(all);
     found.extend(constant(all, &fellows, trained != Some(false), gain));
+    found.extend(zero_rows(&fellows, trained != Some(false)));
     found.extend(scales(&fellows));
     found.extend(repeated(&fellows));
     found.extend(range(all));
@@ -297,6 +304,70 @@ fn constant(all: &[Survey], fellows: &Fellows<'_>, trained: bool, gain: f32) -> 
         });
     }
     found
+}
+
+/// Matrices that are zero in part, as a save leaves them that did not gather every shard.
+fn zero_rows(fellows: &Fellows<'_>, trained: bool) -> Vec<Finding> {
+    const CHECK: &str = "weights.zero_rows";
+    /// The share of rows from which on a part is missing; single rows may be switched off.
+    const MANY: f64 = 0.05;
+    let share = |survey: &Survey| {
+        let rows = survey.count / survey.shape.last().copied().unwrap_or(1).max(1);
+        survey.zero_rows as f64 / rows.max(1) as f64
+    };
+    let mut found = Vec::new();
+    for layers in fellows.values() {
+        let mut shares: Vec<f64> = layers.values().map(|survey| share(survey)).collect();
+        let usual = middle(&mut shares);
+        for survey in layers.values().filter(|it| it.is_matrix() && !it.is_constant()) {
+            let share = share(survey);
+            if share > usual + MANY {
+                let verdict = if trained { Verdict::Fail } else { Verdict::Note };
+                let text = format!(
+                    "{:.0}% of the rows of {} are zero, and {:.0}% in most layers: a part of it was not saved",
+                    100.0 * share,
+                    survey.named(),
+                    100.0 * usual
+                );
+                let usual = format!("{usual:.2}, as in other layers");
+                found.push(Finding::new(CHECK, verdict, share, usual, text).at(survey.name.clone()));
+            }
+        }
+    }
+    found
+}
+
+/// Pairs of layers that may have been exchanged: with the sizes of a layer's tensors as a point, and the layers as a path
+/// through them, those whose exchange makes the path a tenth shorter, the most first.
+pub fn exchanged(all: &[Survey]) -> Vec<[usize; 2]> {
+    const SHORTER: f64 = 0.9;
+    const MOST: usize = 4;
+    let fellows = fellows(all);
+    let layers = fellows.values().flat_map(|layers| layers.keys()).max().map_or(0, |last| last + 1);
+    let whole: Vec<_> = fellows.values().filter(|it| it.len() == layers).collect();
+    let points: Vec<Vec<f64>> = (0..layers)
+        .map(|layer| whole.iter().map(|layers| layers[&layer].rms.max(1e-12).ln()).collect())
+        .collect();
+    let length = |order: &[usize]| -> f64 {
+        let far = |pair: &[usize]| {
+            let sides = points[pair[0]].iter().zip(&points[pair[1]]);
+            sides.map(|(one, other)| (one - other) * (one - other)).sum::<f64>().sqrt()
+        };
+        order.windows(2).map(far).sum()
+    };
+    let mut order: Vec<usize> = (0..layers).collect();
+    let usual = length(&order);
+    let mut pairs = Vec::new();
+    for one in 0..layers {
+        for other in one + 2..layers {
+            order.swap(one, other);
+            pairs.push((length(&order) / usual, [one, other]));
+            order.swap(one, other);
+        }
+    }
+    pairs.retain(|(length, _)| *length < SHORTER);
+    pairs.sort_by(|one, other| one.0.total_cmp(&other.0));
+    pairs.into_iter().take(MOST).map(|(_, pair)| pair).collect()
 }
 
 /// How large a tensor is beside its fellows in the layers around it.
