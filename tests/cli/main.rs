@@ -6,6 +6,7 @@ mod bad_families;
 mod bad_gguf;
 mod bad_input;
 mod bad_weights;
+mod check;
 mod commands;
 mod train;
 mod verify;
