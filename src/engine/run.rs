@@ -99,7 +99,7 @@ impl Run {
             self.edited = match edits.is_empty() {
                 true => None,
                 false => {
-                    let edits = Edits::of(&self.model.decoder, &edits, &self.clean, self.prompt)?;
+                    let edits = self.model.decoder.edits(&edits, &self.clean, self.prompt)?;
                     Some(self.run_edited(edits, self.shown(), layer, control)?)
                 }
             };
@@ -113,7 +113,7 @@ impl Run {
         let Some(Edited { edits, trace }) = &self.edited else { return Ok(None) };
         // Means over other tokens, or over what was rotated otherwise, are other ones.
         if prompt != self.prompt || !clean.is_rotated_like(&self.clean) {
-            let edits = Edits::of(&self.model.decoder, &self.edits, clean, prompt)?;
+            let edits = self.model.decoder.edits(&self.edits, clean, prompt)?;
             let layer = edits.first_layer().unwrap_or_default();
             return self.run_edited(edits, clean, layer, control).map(Some);
         }
@@ -144,7 +144,7 @@ impl Run {
             bail!("there is no token {query} to look at");
         }
         let standing = self.edited.as_ref().map_or(&edit::NONE, |edited| &edited.edits);
-        let edits = standing.and(decoder, &Edit::ablation(head), &self.clean, self.prompt)?;
+        let edits = standing.and(decoder.change(&Edit::ablation(head), &self.clean, self.prompt)?);
         decoder.last_of(self.shown(), head.layer, query, &Pass::edited(&edits, control))
     }
 }

@@ -3,8 +3,9 @@
 mod ends;
 pub mod finite;
 mod heads;
+mod values;
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
@@ -17,7 +18,7 @@ use super::{
     mlp::MlpWeights,
     norm::NormWeights,
     spec::{NormPlace, Spec},
-    trace::{Grow, LayerTrace, Trace},
+    trace::{LayerTrace, Trace},
 };
 use crate::error::Interrupted;
 
@@ -353,49 +354,6 @@ impl Decoder {
             _ => (None, between.clone()),
         };
         Ok(LayerValues { attention, mlp, between, after })
-    }
-
-    /// What the heads of a layer put out at `tokens` of a trace, `[1, tokens, heads * head_size]`.
-    fn outputs(&self, trace: &Trace, layer: usize, tokens: Range<usize>) -> Result<Tensor> {
-        let kept = &trace.layers[layer];
-        let seen =
-            |kept: &Grow| -> Result<Tensor> { Ok(kept.view()?.narrow(1, 0, tokens.end)?.unsqueeze(0)?) };
-        let queries = kept.queries.view()?.narrow(1, tokens.start, tokens.len())?.unsqueeze(0)?;
-        let (keys, values) = (seen(&kept.keys)?, seen(&kept.values)?);
-        let inputs = Inputs {
-            queries: &queries,
-            keys: &keys,
-            values: &values,
-            first: tokens.start,
-            rule: &self.rules[layer],
-        };
-        match self.attention.attend(layer, &inputs, None, true)? {
-            Some(outputs) => Ok(outputs),
-            None => bail!("layer {layer} puts nothing out"),
-        }
-    }
-
-    /// Values of a part of a layer at `tokens` of the trace of an unchanged run, `[tokens, size]`, recomputed from what it
-    /// keeps. The residual stream is known after the last layer too.
-    ///
-    /// # Errors
-    /// Also when the layer has no such part.
-    pub fn values(&self, trace: &Trace, layer: usize, part: Part, tokens: Range<usize>) -> Result<Tensor> {
-        let stream = trace.residual_before(layer)?.narrow(0, tokens.start, tokens.len())?;
-        if part == Part::Residual {
-            return Ok(stream);
-        }
-        let outputs = self.outputs(trace, layer, tokens.clone())?;
-        if part == Part::Heads {
-            return Ok(outputs.squeeze(0)?);
-        }
-        let span = Span { sequences: 1, start: tokens.start, angles: Angles::new() };
-        let values = self.after_heads(layer, &stream, outputs, &span, &edit::NONE)?;
-        match (part, values.mlp) {
-            (Part::Mlp, Some(mlp)) => Ok(mlp),
-            (Part::Mlp, None) => bail!("layer {layer} has no MLP"),
-            _ => Ok(values.attention),
-        }
     }
 
     /// What is added to the residual stream of what attention or an MLP has `made`: normalised where the family does so.

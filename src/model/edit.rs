@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
-use super::{decoder::Decoder, spec::Spec, trace::Trace};
+use super::{spec::Spec, trace::Trace};
 use crate::head::Head;
 
 /// Where something can be changed.
@@ -56,7 +56,7 @@ impl Site {
     }
 
     /// Its numbers among those of its part.
-    fn columns(self, spec: &Spec) -> Range<usize> {
+    pub fn columns(self, spec: &Spec) -> Range<usize> {
         let heads = |first: usize, count: usize| first * spec.head_size..(first + count) * spec.head_size;
         match self {
             Self::Head(head) => heads(head.head, 1),
@@ -139,13 +139,17 @@ pub fn first_difference(one: &[Edit], other: &[Edit]) -> Option<usize> {
 
 /// An edit whose value is known.
 #[derive(Clone, Debug)]
-struct Change {
-    site: Site,
-    columns: Range<usize>,
-    tokens: Range<usize>,
-    /// One row for every token, `[1, size]`, or one for each from position 0 on, `[tokens, size]`.
-    rows: Tensor,
-    constant: bool,
+pub struct Change {
+    /// Where.
+    pub site: Site,
+    /// Its numbers among those of its part.
+    pub columns: Range<usize>,
+    /// At which tokens.
+    pub tokens: Range<usize>,
+    /// What comes there: one row for every token, `[1, size]`, or one for each from position 0 on, `[tokens, size]`.
+    pub rows: Tensor,
+    /// Whether it is one row for every token.
+    pub constant: bool,
 }
 
 /// The edits of a pass, with the values that they put in place. Of several that change the same numbers the last holds.
@@ -157,21 +161,16 @@ pub struct Edits {
 /// No edits.
 pub static NONE: Edits = Edits { changes: Vec::new() };
 
-impl Edits {
-    /// Works out the values of `edits` from `clean`, the unchanged run, whose first `prompt` tokens are the prompt.
-    ///
-    /// # Errors
-    /// When the model has no such site.
-    pub fn of(decoder: &Decoder, edits: &[Edit], clean: &Trace, prompt: usize) -> Result<Self> {
-        let changes = edits.iter().map(|edit| Change::of(decoder, edit, clean, prompt));
-        Ok(Self { changes: changes.collect::<Result<_>>()? })
+impl FromIterator<Change> for Edits {
+    fn from_iter<I: IntoIterator<Item = Change>>(changes: I) -> Self {
+        Self { changes: changes.into_iter().collect() }
     }
+}
 
+impl Edits {
     /// These, and after them one more.
-    pub fn and(&self, decoder: &Decoder, edit: &Edit, clean: &Trace, prompt: usize) -> Result<Self> {
-        let mut all = self.clone();
-        all.changes.push(Change::of(decoder, edit, clean, prompt)?);
-        Ok(all)
+    pub fn and(&self, change: Change) -> Self {
+        Self { changes: [&self.changes[..], &[change]].concat() }
     }
 
     /// The first layer that is changed; none where nothing is.
@@ -192,26 +191,6 @@ impl Edits {
 }
 
 impl Change {
-    fn of(decoder: &Decoder, edit: &Edit, clean: &Trace, prompt: usize) -> Result<Self> {
-        let Edit { site, tokens, value } = edit;
-        site.check(&decoder.spec)?;
-        let columns = site.columns(&decoder.spec);
-        let of = |trace: &Trace, tokens: Range<usize>| -> Result<Tensor> {
-            let values = decoder.values(trace, site.layer(), site.part(), tokens)?;
-            Ok(values.narrow(1, columns.start, columns.len())?)
-        };
-        let (rows, known) = match value {
-            Value::Zero => {
-                (Tensor::zeros((1, columns.len()), candle_core::DType::F32, &decoder.device)?, None)
-            }
-            Value::Mean => (of(clean, 0..prompt.min(clean.len()))?.mean_keepdim(0)?, None),
-            Value::From(other) => (of(other, 0..other.len())?, Some(other.len())),
-        };
-        let all = tokens.clone().unwrap_or(0..usize::MAX);
-        let tokens = all.start..all.end.min(known.unwrap_or(usize::MAX));
-        Ok(Self { site: *site, columns, tokens, rows, constant: known.is_none() })
-    }
-
     fn apply(&self, x: Tensor, start: usize) -> Result<Tensor> {
         let (sequences, tokens, _) = x.dims3()?;
         let from = self.tokens.start.max(start);

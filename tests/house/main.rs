@@ -15,21 +15,25 @@ use plan::Plan;
 const FLOORS: &[&[&str]] = &[
     &["checkpoint", "error", "head", "mapped", "memory", "output", "text"],
     &["model"],
-    &["analysis", "train"],
+    &["analysis"],
+    &["run"],
     &["engine"],
-    &["app"],
+    &["app", "train"],
     &["report", "term", "ui"],
     &["cli", "commands", "main"],
 ];
 
 /// Names of other crates, and clocks, with the rooms that may know them.
 const KNOWN: &[(&[&str], &[&str])] = &[
-    (&["candle_core", "candle_nn"], &["checkpoint", "model", "analysis", "train", "engine", "commands"]),
+    (
+        &["candle_core", "candle_nn"],
+        &["checkpoint", "model", "analysis", "run", "engine", "train", "commands"],
+    ),
     (&["hf_hub", "reqwest", "tokio"], &["checkpoint"]),
     (&["ratatui"], &["report", "term", "ui", "commands"]),
     (&["crossterm"], &["term"]),
     (&["clap"], &["train", "term", "cli", "commands"]),
-    (&["Instant", "SystemTime"], &["checkpoint", "train", "engine", "term", "commands"]),
+    (&["Instant", "SystemTime"], &["checkpoint", "run", "train", "engine", "term", "commands"]),
 ];
 
 /// The files of `folder` by their names in it.

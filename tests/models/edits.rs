@@ -12,7 +12,7 @@ use attnscope::{
     head::Head,
     model::{
         decoder::{Control, Pass},
-        edit::{Edit, Edits, Part, Site, Value},
+        edit::{Edit, Part, Site, Value},
         spec::NormPlace,
         trace::Trace,
     },
@@ -58,7 +58,7 @@ fn run(model: &Model, ids: &[u32]) -> Trace {
 /// The run with edits, from the first layer that they change.
 fn edited(model: &Model, clean: &Trace, edits: &[Edit]) -> Trace {
     let decoder = &model.decoder;
-    let edits = Edits::of(decoder, edits, clean, clean.len()).unwrap();
+    let edits = decoder.edits(edits, clean, clean.len()).unwrap();
     let layer = edits.first_layer().unwrap_or(model.info.layers);
     let mut trace = decoder.trace();
     decoder.follow(&mut trace, clean, layer, &Pass::edited(&edits, &Control::FREE)).unwrap();
@@ -132,7 +132,7 @@ fn edits_are_the_same_wherever_the_pass_begins() {
         for site in sites(model) {
             for value in [Value::Zero, Value::Mean, Value::From(other.clone())] {
                 let edit = Edit { site, tokens: Some(2..7), value };
-                let edits = Edits::of(decoder, std::slice::from_ref(&edit), &clean, IDS.len()).unwrap();
+                let edits = decoder.edits(std::slice::from_ref(&edit), &clean, IDS.len()).unwrap();
                 let pass = Pass::edited(&edits, &Control::FREE);
                 let mut from_start = decoder.trace();
                 decoder.extend(&mut from_start, &IDS, &pass).unwrap();
@@ -218,12 +218,11 @@ fn a_site_that_a_model_lacks_is_named() {
             (Site::Attention(layers), format!("no layer {layers}")),
             (Site::Residual(layers + 1), format!("before layer {}", layers + 1)),
         ] {
-            let error = Edits::of(&model.decoder, &[edit(site, Value::Zero)], &clean, 3).err().unwrap();
+            let error = model.decoder.edits(&[edit(site, Value::Zero)], &clean, 3).err().unwrap();
             assert!(error.to_string().contains(&named), "{error}");
         }
         if model.decoder.spec.mlp.is_empty() {
-            let error =
-                Edits::of(&model.decoder, &[edit(Site::Mlp(0), Value::Zero)], &clean, 3).err().unwrap();
+            let error = model.decoder.edits(&[edit(Site::Mlp(0), Value::Zero)], &clean, 3).err().unwrap();
             assert!(error.to_string().contains("layer 0 has no MLP"), "{error}");
         }
     });

@@ -12,7 +12,7 @@ use attnscope::{
     head::Head,
     model::{
         decoder::{Control, Pass},
-        edit::{Edit, Edits},
+        edit::Edit,
         place::DtypeChoice,
         trace::Trace,
     },
@@ -154,7 +154,7 @@ fn rerunning_from_a_layer_and_dropping_a_head_agree() {
         let ids = reference(name).ids;
         let intact = run(&model, &ids);
         let head = Head::new(model.info.layers - 1, model.info.heads - 1);
-        let edits = Edits::of(&model.decoder, &[Edit::ablation(head)], &intact, ids.len()).unwrap();
+        let edits = model.decoder.edits(&[Edit::ablation(head)], &intact, ids.len()).unwrap();
         let pass = Pass::edited(&edits, &Control::FREE);
         // Ablated from the embedding on, from the cached residual stream on, and for one token alone.
         let mut from_start = model.decoder.trace();

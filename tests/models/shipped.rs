@@ -23,7 +23,7 @@ use attnscope::{
     head::Head,
     model::{
         decoder::{Control, Pass},
-        edit::{Edit, Edits},
+        edit::Edit,
     },
     run::Run,
     train::names::NAME_PROMPTS,
@@ -59,7 +59,7 @@ fn next(model: &Model, prompt: &str, ablated: &BTreeSet<Head>) -> (u32, Vec<f32>
     let mut clean = model.decoder.trace();
     model.decoder.extend(&mut clean, &ids, &Pass::FREE).unwrap();
     let ablations: Vec<Edit> = ablated.iter().copied().map(Edit::ablation).collect();
-    let edits = Edits::of(&model.decoder, &ablations, &clean, ids.len()).unwrap();
+    let edits = model.decoder.edits(&ablations, &clean, ids.len()).unwrap();
     let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &ids, &Pass::edited(&edits, &Control::FREE)).unwrap();
     let last = trace.last.view().unwrap();

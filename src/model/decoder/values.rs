@@ -1,0 +1,89 @@
+//! What passes the sites of a run, recomputed from its trace, and the edits that are made of it.
+
+use std::ops::Range;
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Tensor};
+
+use super::{Decoder, Span, heads::Angles};
+use crate::model::{
+    attention::Inputs,
+    edit::{self, Change, Edit, Edits, Part, Value},
+    trace::{Grow, Trace},
+};
+
+impl Decoder {
+    /// Edits with the values that they put in place, of `clean`, the unchanged run, whose first `prompt` tokens are the prompt.
+    ///
+    /// # Errors
+    /// When the model has no such site.
+    pub fn edits(&self, edits: &[Edit], clean: &Trace, prompt: usize) -> Result<Edits> {
+        edits.iter().map(|edit| self.change(edit, clean, prompt)).collect()
+    }
+
+    /// One edit with its value.
+    ///
+    /// # Errors
+    /// When the model has no such site.
+    pub fn change(&self, edit: &Edit, clean: &Trace, prompt: usize) -> Result<Change> {
+        let Edit { site, tokens, value } = edit;
+        site.check(&self.spec)?;
+        let columns = site.columns(&self.spec);
+        let of = |trace: &Trace, tokens: Range<usize>| -> Result<Tensor> {
+            let values = self.values(trace, site.layer(), site.part(), tokens)?;
+            Ok(values.narrow(1, columns.start, columns.len())?)
+        };
+        let (rows, known) = match value {
+            Value::Zero => (Tensor::zeros((1, columns.len()), DType::F32, &self.device)?, None),
+            Value::Mean => (of(clean, 0..prompt.min(clean.len()))?.mean_keepdim(0)?, None),
+            // A copy, as the other run may go on in the memory that its trace is in.
+            Value::From(other) => (of(other, 0..other.len())?.copy()?, Some(other.len())),
+        };
+        let all = tokens.clone().unwrap_or(0..usize::MAX);
+        let tokens = all.start..all.end.min(known.unwrap_or(usize::MAX));
+        Ok(Change { site: *site, columns, tokens, rows, constant: known.is_none() })
+    }
+
+    /// What the heads of a layer put out at `tokens` of a trace, `[1, tokens, heads * head_size]`.
+    pub(super) fn outputs(&self, trace: &Trace, layer: usize, tokens: Range<usize>) -> Result<Tensor> {
+        let kept = &trace.layers[layer];
+        let seen =
+            |kept: &Grow| -> Result<Tensor> { Ok(kept.view()?.narrow(1, 0, tokens.end)?.unsqueeze(0)?) };
+        let queries = kept.queries.view()?.narrow(1, tokens.start, tokens.len())?.unsqueeze(0)?;
+        let (keys, values) = (seen(&kept.keys)?, seen(&kept.values)?);
+        let inputs = Inputs {
+            queries: &queries,
+            keys: &keys,
+            values: &values,
+            first: tokens.start,
+            rule: &self.rules[layer],
+        };
+        match self.attention.attend(layer, &inputs, None, true)? {
+            Some(outputs) => Ok(outputs),
+            None => bail!("layer {layer} puts nothing out"),
+        }
+    }
+
+    /// Values of a part of a layer at `tokens` of the trace of an unchanged run, `[tokens, size]`, recomputed from what it
+    /// keeps. The residual stream is known after the last layer too.
+    ///
+    /// # Errors
+    /// Also when the layer has no such part.
+    pub fn values(&self, trace: &Trace, layer: usize, part: Part, tokens: Range<usize>) -> Result<Tensor> {
+        let stream = trace.residual_before(layer)?.narrow(0, tokens.start, tokens.len())?;
+        if part == Part::Residual {
+            return Ok(stream);
+        }
+        let outputs = self.outputs(trace, layer, tokens.clone())?;
+        if part == Part::Heads {
+            return Ok(outputs.squeeze(0)?);
+        }
+        let span = Span { sequences: 1, start: tokens.start, angles: Angles::new() };
+        let values = self.after_heads(layer, &stream, outputs, &span, &edit::NONE)?;
+        match (part, values.mlp) {
+            (Part::Mlp, Some(mlp)) => Ok(mlp),
+            (Part::Mlp, None) => bail!("layer {layer} has no MLP"),
+            _ => Ok(values.attention),
+        }
+    }
+}
