@@ -2,6 +2,8 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::motion::Motion;
+
 /// Text and a cursor in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Editor {
@@ -76,6 +78,17 @@ impl Editor {
     /// Moves to the end.
     pub fn end(&mut self) {
         self.cursor = self.text.len();
+    }
+
+    /// Moves as a key says.
+    pub(crate) fn go(&mut self, motion: Motion) {
+        match motion {
+            Motion::Left => self.left(),
+            Motion::Right => self.right(),
+            Motion::First => self.home(),
+            Motion::Last => self.end(),
+            Motion::Up | Motion::Down | Motion::PageUp | Motion::PageDown => {}
+        }
     }
 
     /// Removes the grapheme before the cursor.

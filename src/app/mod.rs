@@ -1,42 +1,43 @@
 //! The explorer's state machine: a message goes in, effects come out. No tensors, no terminal, no clocks.
 
 pub mod action;
-pub(crate) mod circuits;
 mod command;
-pub(crate) mod compare;
-mod copy;
 pub mod editor;
+pub(crate) mod global;
+pub(crate) mod help;
 pub mod key;
 pub(crate) mod label;
 pub(crate) mod loading;
+mod motion;
+mod opening;
 pub(crate) mod overlay;
+mod palette;
 mod perform;
-pub(crate) mod ranking;
+mod prompt;
+mod room;
+pub(crate) mod screen;
+pub(crate) mod screens;
+pub(crate) mod selection;
 pub(crate) mod session;
-mod state;
+pub(crate) mod table;
 pub mod tour;
-pub(crate) mod training;
+mod words;
 
 use std::{mem, sync::Arc};
 
-pub(crate) use self::state::{Direction, Explore, Focus, Message, Screen, Source, Stage};
 use self::{
-    action::{Action, Context, Resolved},
-    circuits::Circuits,
-    editor::Editor,
+    action::{Action, Resolved},
     key::Key,
     loading::Loading,
     overlay::Overlay,
-    ranking::{Ranking, Stage as RankStage},
-    session::{Change, Session},
+    screen::Screen,
+    screens::Rooms,
+    selection::Selection,
+    session::Session,
+    table::{Context, GLOBAL},
     tour::Tour,
-    training::Training,
 };
-use crate::{
-    analysis::score::Score,
-    engine::protocol::{Bos, Event, Look, ModelInfo, PromptInput, RankSettings, Request},
-    head::Head,
-};
+use crate::engine::protocol::{Bos, Event, ModelInfo, PromptInput, RankSettings, Request};
 
 /// The prompt that is run when none is given: the second ` Doctor` calls for ` Gig`, which only an induction head sees.
 /// It begins with a space, so that both are the same token whatever the tokenizer does with a first word.
@@ -111,17 +112,33 @@ impl Default for Layout {
     }
 }
 
+/// Whether there is a model yet.
+#[derive(Clone, Debug)]
+pub(crate) enum Stage {
+    /// It is being opened.
+    Loading(Loading),
+    /// It is open.
+    Open(Arc<ModelInfo>),
+    /// It could not be opened, or the engine broke down.
+    Fatal(String),
+}
+
+/// A line for the user, until the next key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub text: String,
+    pub error: bool,
+}
+
 /// The state of the explorer.
 #[derive(Debug)]
 pub struct App {
     pub(crate) options: Options,
     pub(crate) stage: Stage,
     pub(crate) session: Session,
-    pub(crate) explore: Explore,
-    pub(crate) ranking: Ranking,
+    pub(crate) selection: Selection,
     pub(crate) screen: Screen,
-    pub(crate) circuits: Circuits,
-    pub(crate) training: Training,
+    pub(crate) rooms: Rooms,
     /// The tour, while one is on.
     pub(crate) tour: Option<Tour>,
     /// Another model is being opened in the place of this one.
@@ -142,11 +159,9 @@ impl App {
         Self {
             stage: Stage::Loading(Loading::default()),
             session: Session::new(options.bos),
-            explore: Explore::default(),
-            ranking: Ranking::new(options.rank),
-            screen: Screen::default(),
-            circuits: Circuits::default(),
-            training: Training::default(),
+            selection: Selection::default(),
+            screen: Screen::Explore,
+            rooms: Rooms::new(&options),
             tour: options.tour.then(|| Tour::at(0)),
             opening: false,
             overlays: Vec::new(),
@@ -169,7 +184,11 @@ impl App {
     pub fn update(&mut self, msg: Msg) -> Vec<Effect> {
         let mut effects = match msg {
             Msg::Key(key) => self.key(key),
-            Msg::Paste(text) => self.paste(&text),
+            Msg::Paste(text) => {
+                self.dirty = true;
+                self.paste(&text);
+                Vec::new()
+            }
             Msg::Resize(..) => {
                 self.dirty = true;
                 Vec::new()
@@ -200,9 +219,7 @@ impl App {
         matches!(self.stage, Stage::Loading(_))
             || self.opening
             || self.session.is_running()
-            || self.ranking.is_running()
-            || self.circuits.is_working()
-            || self.training.is_measuring()
+            || self.rooms.are_busy()
     }
 
     /// Why the engine cannot go on, where it cannot; to be printed after the screen has been left.
@@ -213,39 +230,17 @@ impl App {
         }
     }
 
-    /// The model, where it is open.
-    pub(crate) fn info(&self) -> Option<&Arc<ModelInfo>> {
-        match &self.stage {
-            Stage::Open(info) => Some(info),
-            _ => None,
-        }
-    }
-
     /// The contexts that are active, innermost first.
     pub(crate) fn contexts(&self) -> &'static [Context] {
-        use Context as C;
-        match (self.overlays.last(), self.info(), self.screen, self.explore.focus) {
-            (Some(Overlay::Help(help)), ..) if help.typing => &[C::Edit],
-            (Some(Overlay::Help(_)), ..) => &[C::Help, C::Global],
-            (Some(Overlay::Palette(_)), ..) => &[C::Palette, C::Edit],
-            (Some(Overlay::Prompt(_) | Overlay::Token(_)), ..) => &[C::Edit],
-            (None, None, ..) if self.is_asked() => &[C::Question, C::Global],
-            (None, None, ..) => &[C::Global],
-            (None, _, Screen::Rank, _) => &[C::Rank, C::Global],
-            (None, _, Screen::Circuits, _) => &[C::Circuits, C::Global],
-            (None, _, Screen::Training, _) => &[C::Training, C::Global],
-            (None, _, Screen::Explore, Focus::Heads) => &[C::Heads, C::Explore, C::Global],
-            (None, _, Screen::Explore, Focus::Next) => &[C::Next, C::Explore, C::Global],
-            (None, _, Screen::Explore, _) => &[C::Explore, C::Global],
-        }
-    }
-
-    /// The text field that keys are typed into, if one is in front.
-    pub(crate) fn editor(&mut self) -> Option<&mut Editor> {
-        match self.overlays.last_mut()? {
-            Overlay::Help(help) => help.typing.then_some(&mut help.filter),
-            Overlay::Palette(palette) => Some(&mut palette.line),
-            Overlay::Prompt(line) | Overlay::Token(line) => Some(line),
+        use global::{EDIT, HELP, PALETTE, QUESTION};
+        match (self.overlays.last(), &self.stage) {
+            (Some(Overlay::Help(help)), _) if help.typing => &[EDIT],
+            (Some(Overlay::Help(_)), _) => &[HELP, GLOBAL],
+            (Some(Overlay::Palette(_)), _) => &[PALETTE, EDIT],
+            (Some(Overlay::Field(_)), _) => &[EDIT],
+            (None, Stage::Open(_)) => self.rooms.contexts(self.screen),
+            (None, _) if self.is_asked() => &[QUESTION, GLOBAL],
+            (None, _) => &[GLOBAL],
         }
     }
 
@@ -260,7 +255,7 @@ impl App {
         self.pending.push(key);
         let mut resolved = action::resolve(self.contexts(), &self.pending);
         if typing && resolved == Resolved::Nothing && key.typed().is_none() {
-            resolved = action::resolve(&[Context::Global], &self.pending);
+            resolved = action::resolve(&[GLOBAL], &self.pending);
         }
         if resolved == Resolved::Prefix {
             return Vec::new();
@@ -268,7 +263,7 @@ impl App {
         let started = self.pending.len() > 1;
         self.pending.clear();
         match resolved {
-            Resolved::Action(Action::Interrupt) => self.interrupt(armed),
+            Resolved::Action(Action::App(global::Action::Interrupt)) => self.interrupt(armed),
             Resolved::Action(action) => self.perform(action),
             _ => {
                 if let (Some(char), Some(editor)) = (key.typed(), self.editor()) {
@@ -280,53 +275,6 @@ impl App {
                 Vec::new()
             }
         }
-    }
-
-    fn paste(&mut self, text: &str) -> Vec<Effect> {
-        self.dirty = true;
-        let prompt = matches!(self.overlays.last(), Some(Overlay::Prompt(_)));
-        let text = if prompt { text.to_owned() } else { text.replace(['\n', '\r'], " ") };
-        match self.editor() {
-            Some(editor) => {
-                editor.insert(&text);
-                self.typed();
-            }
-            None => self.say("pasted text goes into a prompt: i edits it".into()),
-        }
-        Vec::new()
-    }
-
-    /// The text of a filter or of the palette has changed: its list begins at the top again.
-    fn typed(&mut self) {
-        match self.overlays.last_mut() {
-            Some(Overlay::Help(help)) => help.scroll = 0,
-            Some(Overlay::Palette(palette)) => palette.selected = 0,
-            _ => {}
-        }
-    }
-
-    /// Ctrl-C stops what computes circuits, then a comparison of snapshots, then the ranking, then the measuring of snapshots; where nothing runs, the second
-    /// in a row quits, and before the model is open the first.
-    fn interrupt(&mut self, armed: bool) -> Vec<Effect> {
-        if self.circuits.is_working() {
-            return vec![Effect::Send(Request::StopCircuits)];
-        }
-        if self.training.comparing.is_working() {
-            self.training.comparing.shown = false;
-            return Vec::new();
-        }
-        if self.ranking.is_running() {
-            return vec![Effect::Send(Request::StopRanking)];
-        }
-        if self.training.is_measuring() {
-            return vec![Effect::Send(Request::Measure(false))];
-        }
-        if armed || matches!(self.stage, Stage::Loading(_)) {
-            return vec![Effect::Quit(130)];
-        }
-        self.quit_armed = true;
-        self.say("press Ctrl-c again to quit".into());
-        Vec::new()
     }
 
     fn engine(&mut self, event: Event) -> Vec<Effect> {
@@ -342,213 +290,49 @@ impl App {
                 self.dirty = true;
                 return self.opened(info);
             }
-            Event::Ranking { settings, done, total, scores, doubts } => {
-                self.ranking.settings = settings;
-                (self.ranking.scores, self.ranking.doubts) = (scores, doubts);
-                self.ranking.stage =
-                    if done < total { RankStage::Running(done, total) } else { RankStage::Done };
-                self.choose_first();
-            }
-            Event::Run(run) => self.take_run(run),
-            Event::Compared { pair, result } => self.take_comparison(pair, result),
-            Event::RankingStopped => {
-                self.ranking.stage = match self.ranking.stage {
-                    RankStage::Running(done, total) if done > 0 => RankStage::Stopped(done, total),
-                    RankStage::Running(..) => self.ranking.before,
-                    stage => stage,
-                };
-            }
-            Event::Circuits { ask, news } => self.circuits.hear(ask, news),
-            Event::Failed { message } => {
-                if mem::take(&mut self.opening) {
-                    self.circuits.let_go();
-                }
-                if let Some(prompt) = self.other_prompt() {
-                    return self
-                        .session
-                        .change(Change::Prompt(prompt))
-                        .map(Effect::Send)
-                        .into_iter()
-                        .collect();
-                }
-                self.session.failed();
-                if self.ranking.stage == RankStage::Running(0, 0) {
-                    self.ranking.stage = self.ranking.before;
-                }
-                self.message = Some(Message { text: message, error: true });
-            }
+            Event::Failed { message } => return self.failed(message),
             Event::Fatal { message } => {
                 self.stage = Stage::Fatal(message);
                 self.overlays.clear();
             }
-            event => {
-                let before = self.session.run.clone();
-                if !self.session.answer(event) {
-                    return Vec::new();
-                }
-                if let Some(run) = self.session.run.clone()
-                    && before.as_ref().is_none_or(|before| before.epoch != run.epoch)
-                {
-                    if before.is_none_or(|before| before.tokens != run.tokens) {
-                        self.explore.query = run.tokens.len().saturating_sub(1);
-                        self.explore.candidate = 0;
-                    }
-                    self.explore.key = None;
-                    self.choose_first();
-                    self.dirty = true;
-                    return self.arrange_stop();
-                }
-                self.choose_first();
-            }
+            event => return self.answered(event),
         }
         self.dirty = true;
         Vec::new()
     }
 
-    /// Opens another model in the place of this one; prompt, head and screen stay as far as it has them.
-    pub(crate) fn open(&mut self, model: Option<String>) -> Vec<Effect> {
-        self.opening = true;
-        self.training.asked = None;
-        vec![Effect::Send(Request::Open { model })]
-    }
-
-    /// A model is open: its prompt and its ranking are due.
-    fn opened(&mut self, info: Arc<ModelInfo>) -> Vec<Effect> {
-        let prompt = self.session.with_generated().filter(|prompt| fits(prompt, &info));
-        let given = || self.options.prompt.clone().filter(|prompt| fits(prompt, &info));
-        let prompt = prompt.or_else(given).unwrap_or_else(|| default_prompt(&info));
-        if matches!(self.options.prompt, Some(PromptInput::Text(_))) && !info.has_tokenizer {
-            self.say("give token ids for a prompt (i): the model has no tokenizer to read text with".into());
-        }
-        self.opening = false;
-        self.options.rank.length = info.block;
-        match self.info().cloned() {
-            None => self.keep_notes(),
-            Some(before) => {
-                let heads = (info.layers, info.heads) == (before.layers, before.heads);
-                self.session.reopened(info.vocabulary == before.vocabulary, heads);
-                self.ranking.clear();
-                self.circuits.reopened(&info);
-                let has = |head: Head| head.layer < info.layers && head.head < info.heads;
-                self.session.ablated.retain(|&head| has(head));
-                if !has(self.explore.head) {
-                    self.explore.head = Head::new(0, 0);
-                    self.explore.chosen = false;
-                }
-            }
-        }
-        let has_heads = info.layers > 0;
-        self.stage = Stage::Open(info);
-        let prompt = self.session.change(Change::Prompt(prompt)).map(Effect::Send);
-        let ranking = if has_heads { self.start_ranking() } else { Vec::new() };
-        prompt.into_iter().chain(ranking).collect()
-    }
-
-    /// What to run instead of a default prompt that was refused: a context may be too short for it.
-    fn other_prompt(&self) -> Option<PromptInput> {
-        let info = self.info()?;
-        let default = default_prompt(info);
-        let refused = self.options.prompt.is_none()
-            && self.session.run.is_none()
-            && self.session.is_running()
-            && self.session.input.as_ref() == Some(&default);
-        Some(repeated_ids(info)).filter(|ids| refused && *ids != default)
-    }
-
-    fn start_ranking(&mut self) -> Vec<Effect> {
-        if self.info().is_some_and(|info| info.layers == 0) {
-            self.say("a model without layers has no heads to rank".into());
+    /// An answer for one of the rooms; once a prompt has been run, the tour goes on.
+    fn answered(&mut self, event: Event) -> Vec<Effect> {
+        let epoch = |session: &Session| session.shown.as_ref().map(|shown| shown.epoch);
+        let before = epoch(&self.session);
+        if screens::hear(self, event).is_some() {
             return Vec::new();
         }
-        self.ranking.before = mem::replace(&mut self.ranking.stage, RankStage::Running(0, 0));
-        vec![Effect::Send(Request::Rank(self.options.rank))]
+        self.dirty = true;
+        if epoch(&self.session) == before { Vec::new() } else { self.arrange_stop() }
     }
 
-    /// Until a head has been chosen by hand, an induction head is shown: of those that score at least half as much as the
-    /// best, the one that does most of it at this token.
-    fn choose_first(&mut self) {
-        if self.explore.chosen {
-            return;
-        }
-        let Some(info) = self.info() else { return };
-        let score = |head: Head| self.ranking.get(info, head)?.measured(Score::Induction);
-        let order = self.ranking.order(info, ranking::Column::Score(Score::Induction), false);
-        let Some(best) = order.first().and_then(|&head| score(head)) else { return };
-        let here = |head: Head| {
-            let answer = self.session.at_query.as_ref()?;
-            let scores = answer.value.scores.get(head.layer * info.heads + head.head)?;
-            scores.measured(Score::Induction).filter(|_| answer.value.query == self.explore.query)
-        };
-        let strong =
-            order.iter().copied().take_while(|&head| score(head).is_some_and(|score| score >= best / 2.0));
-        // Of heads that do equally much here, the first of the ranking.
-        let chosen = strong.reduce(|one, other| if here(other) > here(one) { other } else { one });
-        let Some(chosen) = chosen else { return };
-        if self.ranking.cursor == self.explore.head {
-            self.ranking.cursor = chosen;
-        }
-        self.explore.head = chosen;
-    }
-
-    /// What the state calls for after any message: the change that waited, or a look at what is selected now.
+    /// What the state calls for after any message: the change that waited, and what the rooms want.
     fn follow_up(&mut self) -> Vec<Effect> {
-        let change = self.session.next_change();
-        let look = Look {
-            head: self.explore.head,
-            query: self.explore.query,
-            fits: self.layout.map,
-            pool: self.explore.pool,
-        };
-        let asked = change.or_else(|| self.session.look(look));
-        let circuits = self.circuits_request();
-        let of_run = self.follow_run().into_iter().chain(self.follow_comparison());
-        asked.into_iter().chain(circuits).map(Effect::Send).chain(of_run).collect()
+        let change = self.session.next_change().map(Effect::Send);
+        change.into_iter().chain(screens::wishes(self)).collect()
     }
 
     pub(crate) fn say(&mut self, text: String) {
         self.message = Some(Message { text, error: false });
     }
 
-    /// The shade, 0 to 1, of an attention value.
-    pub(crate) fn scaled(&self, value: f32) -> f32 {
-        if self.explore.sqrt { value.max(0.0).sqrt() } else { value }
+    pub(crate) fn complain(&mut self, text: String) {
+        self.message = Some(Message { text, error: true });
     }
 
-    /// The key cursor and the attention there: `(position, A)`.
-    pub(crate) fn under_cursor(&self) -> Option<(usize, f32)> {
-        let view = &self.session.head.as_ref()?.value;
-        let (values, from) = match self.explore.direction {
-            Direction::AttendedBy if self.explore.text => (&view.column, view.look.query),
-            _ => (&view.row, 0),
+    /// Puts text on the clipboard, where there is any.
+    fn copy(&mut self, text: Option<String>) -> Vec<Effect> {
+        let Some(text) = text else {
+            self.say("nothing to copy yet".into());
+            return Vec::new();
         };
-        let strongest = || values.iter().enumerate().max_by(|one, other| one.1.total_cmp(other.1));
-        let at = match self.explore.key {
-            Some(key) => key.saturating_sub(from).min(values.len().saturating_sub(1)),
-            None => strongest()?.0,
-        };
-        values.get(at).map(|&value| (at + from, value))
+        self.say(format!("copied {} characters", text.chars().count()));
+        vec![Effect::Copy(text)]
     }
-}
-
-/// Whether a prompt of one model can be run on another.
-fn fits(prompt: &PromptInput, info: &ModelInfo) -> bool {
-    match prompt {
-        PromptInput::Text(_) => info.has_tokenizer,
-        PromptInput::Ids(ids) => ids.iter().all(|&id| (id as usize) < info.vocabulary),
-    }
-}
-
-/// The first prompt where none is given; without a tokenizer, ids of which the first ones come again.
-fn default_prompt(info: &ModelInfo) -> PromptInput {
-    if info.has_tokenizer {
-        return PromptInput::Text(DEFAULT_PROMPT.to_owned());
-    }
-    repeated_ids(info)
-}
-
-/// Ids of which the first ones come again.
-fn repeated_ids(info: &ModelInfo) -> PromptInput {
-    let vocabulary = info.vocabulary.max(1) as u32;
-    let block = (1..=5).map(|index| (index * (vocabulary / 7).max(1)) % vocabulary);
-    PromptInput::Ids(info.bos.into_iter().chain(block.clone()).chain(block.take(3)).collect())
 }

@@ -1,21 +1,13 @@
-//! What lies over a screen: the help, the palette, the prompt being edited.
+//! What lies over a screen: the help, the palette, a field that a screen asks for text with.
 
-use super::{
-    App,
-    action::{Action, Context, ENTRIES, Entry},
-    command::COMMANDS,
-    editor::Editor,
-};
-use crate::analysis::score::Score;
+use super::{App, editor::Editor, screen::Screen};
 
 /// A layer over the screen; the last one has the keys.
 #[derive(Clone, Debug)]
 pub(crate) enum Overlay {
     Help(Help),
     Palette(Palette),
-    Prompt(Editor),
-    /// The token that the Circuits screen looks up.
-    Token(Editor),
+    Field(Field),
 }
 
 /// The help.
@@ -34,145 +26,57 @@ pub(crate) struct Palette {
     pub selected: usize,
 }
 
-/// A line of the help.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum HelpLine {
-    Heading(&'static str),
-    /// Keys or a name, and what they mean.
-    Entry(String, String),
+/// Text that a screen asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    /// The screen, which takes it in the end.
+    pub screen: Screen,
+    pub line: Editor,
+    /// Pasted text keeps its line breaks.
+    pub lines: bool,
 }
 
-/// A row of the palette.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Choice {
-    Action(&'static Entry),
-    /// A command's name, its argument and what it does.
-    Command(&'static str, &'static str, &'static str),
-}
-
-impl Choice {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Action(entry) => entry.name,
-            Self::Command(name, ..) => name,
-        }
-    }
-
-    pub fn help(self) -> &'static str {
-        match self {
-            Self::Action(entry) => entry.help,
-            Self::Command(.., help) => help,
-        }
-    }
-
-    /// Its keys, or its argument.
-    pub fn detail(self) -> String {
-        match self {
-            Self::Action(entry) => {
-                let context = entry.keys.first().map_or(Context::Global, |keys| keys.0);
-                entry.labels(context)
-            }
-            Self::Command(_, argument, _) => argument.to_owned(),
-        }
+impl Field {
+    /// A field of one line that holds `text`.
+    pub fn new(screen: Screen, text: String) -> Self {
+        Self { screen, line: Editor::new(text), lines: false }
     }
 }
 
 impl App {
-    /// The lines of the help that contain the filter, those for the screen behind it first.
-    pub(crate) fn help_lines(&self, filter: &str) -> Vec<HelpLine> {
-        let wanted = filter.to_lowercase();
-        let here = match self.screen {
-            _ if self.is_asked() => Context::Question,
-            _ if self.info().is_none() => Context::Explore,
-            super::Screen::Explore => Context::Explore,
-            super::Screen::Rank => Context::Rank,
-            super::Screen::Circuits => Context::Circuits,
-            super::Screen::Training => Context::Training,
-        };
-        let mut contexts = Context::ALL.to_vec();
-        contexts.sort_by_key(|&context| context != here);
-        let mut lines = Vec::new();
-        let mut group = |title, entries: &mut dyn Iterator<Item = (String, String)>| {
-            let heading = lines.len();
-            lines.extend(
-                entries
-                    .filter(|(name, text)| {
-                        name.to_lowercase().contains(&wanted) || text.to_lowercase().contains(&wanted)
-                    })
-                    .map(|(name, text)| HelpLine::Entry(name, text)),
-            );
-            if lines.len() > heading {
-                lines.insert(heading, HelpLine::Heading(title));
-            }
-        };
-        for context in contexts {
-            let rows = ENTRIES.iter().map(|entry| (entry.labels(context), entry.help.to_owned()));
-            group(context.title(), &mut rows.filter(|(keys, _)| !keys.is_empty()));
+    /// Puts up a field.
+    pub(crate) fn ask(&mut self, field: Field) {
+        self.overlays.push(Overlay::Field(field));
+    }
+
+    /// The text field that keys are typed into, if one is in front.
+    pub(super) fn editor(&mut self) -> Option<&mut Editor> {
+        match self.overlays.last_mut()? {
+            Overlay::Help(help) => help.typing.then_some(&mut help.filter),
+            Overlay::Palette(palette) => Some(&mut palette.line),
+            Overlay::Field(field) => Some(&mut field.line),
         }
-        let commands =
-            COMMANDS.iter().map(|command| (format!(":{} {}", command.0, command.1), command.2.into()));
-        group("Commands", &mut commands.into_iter());
-        let scores = Score::ALL.iter().map(|score| (score.name().to_owned(), score.definition().to_owned()));
-        group("Scores", &mut scores.into_iter());
-        lines
     }
 
-    /// The rows of the palette that fit what has been typed, the best fit first.
-    pub(crate) fn choices(&self, typed: &str) -> Vec<Choice> {
-        let word = typed.split_whitespace().next().unwrap_or("");
-        let commands = COMMANDS.iter().map(|&(name, argument, help)| Choice::Command(name, argument, help));
-        let actions = ENTRIES.iter().filter(|entry| entry.in_palette()).map(Choice::Action);
-        let mut found: Vec<(usize, Choice)> = commands
-            .chain(actions)
-            .filter(|choice| !matches!(choice, Choice::Action(entry) if entry.action == Action::Palette))
-            .filter_map(|choice| Some((misfit(word, choice.name(), choice.help())?, choice)))
-            .collect();
-        // Of several that begin alike the shortest is meant.
-        found
-            .sort_by_key(|(misfit, choice)| (*misfit, if word.is_empty() { 0 } else { choice.name().len() }));
-        found.into_iter().map(|(_, choice)| choice).collect()
-    }
-}
-
-/// How badly `word` fits: 0 the name, 1 its beginning, 2 within it, 3 its letters in order, 4 within the help.
-fn misfit(word: &str, name: &str, help: &str) -> Option<usize> {
-    let word = word.to_lowercase();
-    let mut letters = name.chars();
-    let tests: [&mut dyn FnMut() -> bool; 5] = [
-        &mut || name == word,
-        &mut || name.starts_with(&word),
-        &mut || name.contains(&word),
-        &mut || word.chars().all(|char| letters.any(|letter| letter == char)),
-        &mut || help.to_lowercase().contains(&word),
-    ];
-    tests.into_iter().position(|test| test())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::Options;
-
-    #[test]
-    fn the_palette_finds_the_best_fit_first() {
-        let app = App::new(Options::default());
-        let first = |typed| app.choices(typed).first().map(|choice| choice.name());
-        assert_eq!(first("head 5.3"), Some("head"));
-        assert_eq!(first("abl"), Some("ablate"));
-        assert_eq!(first("nind"), Some("next-induction"));
-        assert_eq!(first("TSV"), Some("copy-all"));
-        assert_eq!(first("zzz"), None);
+    /// Pastes text into it.
+    pub(super) fn paste(&mut self, text: &str) {
+        let lines = matches!(self.overlays.last(), Some(Overlay::Field(field)) if field.lines);
+        let text = if lines { text.to_owned() } else { text.replace(['\n', '\r'], " ") };
+        match self.editor() {
+            Some(editor) => {
+                editor.insert(&text);
+                self.typed();
+            }
+            None => self.say("pasted text goes into a prompt: i edits it".into()),
+        }
     }
 
-    #[test]
-    fn the_help_can_be_filtered_and_begins_here() {
-        let mut app = App::new(Options::default());
-        assert_eq!(app.help_lines("")[0], HelpLine::Heading("Explore"));
-        let found = app.help_lines("pooling");
-        assert!(found.is_empty() || found.len() < app.help_lines("").len());
-        let found = app.help_lines("mean over the prompt");
-        assert!(matches!(&found[1], HelpLine::Entry(keys, _) if keys == "x"), "{found:?}");
-        app.screen = crate::app::Screen::Rank;
-        assert!(app.help_lines("zzzz").is_empty());
+    /// The text of a filter or of the palette has changed: its list begins at the top again.
+    pub(super) fn typed(&mut self) {
+        match self.overlays.last_mut() {
+            Some(Overlay::Help(help)) => help.scroll = 0,
+            Some(Overlay::Palette(palette)) => palette.selected = 0,
+            _ => {}
+        }
     }
 }

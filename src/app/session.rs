@@ -1,7 +1,7 @@
 //! What has been asked of the engine and what it has answered: epochs, the prompt, the ablated heads, the views.
 //!
 //! One change of the prompt or of the ablated heads is in flight at a time; at most one more step waits behind it, so
-//! a held key goes at the engine's pace. What is shown stays until its successor arrives, and names its own run.
+//! a held key goes at the engine's pace. What is shown stays until its successor arrives, and names its own prompt.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,9 +14,9 @@ use crate::{
     head::Head,
 };
 
-/// A prompt that the engine has run.
+/// A prompt that the engine has run, as it is shown.
 #[derive(Debug)]
-pub struct Run {
+pub struct Shown {
     /// Its epoch.
     pub epoch: u64,
     /// Every token.
@@ -27,11 +27,11 @@ pub struct Run {
     pub labels: Vec<String>,
 }
 
-/// An answer of the engine and the run it is about.
+/// An answer of the engine and what it is about.
 #[derive(Clone, Debug)]
 pub struct Answer<T> {
-    /// The run.
-    pub run: Arc<Run>,
+    /// The prompt.
+    pub about: Arc<Shown>,
     /// The answer.
     pub value: T,
 }
@@ -91,7 +91,7 @@ pub struct Session {
     /// Heads that are to be ablated.
     pub ablated: BTreeSet<Head>,
     /// The prompt the engine has run.
-    pub run: Option<Arc<Run>>,
+    pub shown: Option<Arc<Shown>>,
     /// How far the engine is with a long one.
     pub progress: Option<Progress>,
     /// The head shown.
@@ -115,16 +115,16 @@ impl Session {
         self.in_flight.is_some()
     }
 
-    /// Number of tokens of the run.
+    /// Number of tokens of the prompt that is shown.
     pub fn len(&self) -> usize {
-        self.run.as_ref().map_or(0, |run| run.tokens.len())
+        self.shown.as_ref().map_or(0, |shown| shown.tokens.len())
     }
 
     /// The prompt last asked for, with what was generated after it.
     pub fn with_generated(&self) -> Option<PromptInput> {
-        // While another prompt is on its way, the run on the screen is not its.
-        let run = self.run.as_ref().filter(|_| self.input == self.ran);
-        let generated = run.map_or(&[][..], |run| run.tokens.get(run.prompt..).unwrap_or_default());
+        // While another prompt is on its way, what is on the screen was not generated after it.
+        let shown = self.shown.as_ref().filter(|_| self.input == self.ran);
+        let generated = shown.map_or(&[][..], |shown| shown.tokens.get(shown.prompt..).unwrap_or_default());
         Some(match self.input.clone()? {
             PromptInput::Text(text) => {
                 let bytes: Vec<u8> = generated.iter().flat_map(|token| token.bytes.iter().copied()).collect();
@@ -136,9 +136,9 @@ impl Session {
         })
     }
 
-    /// Whether an answer is about the run as it is now.
+    /// Whether an answer is about the prompt as it is now.
     pub fn is_current<T>(&self, answer: &Answer<T>) -> bool {
-        self.run.as_ref().is_some_and(|run| run.epoch == answer.run.epoch)
+        self.shown.as_ref().is_some_and(|shown| shown.epoch == answer.about.epoch)
     }
 
     /// Asks for a change: a prompt at once, another step after the one in flight.
@@ -156,8 +156,8 @@ impl Session {
             }
             Change::Append(token) => Request::Append { epoch, token: *token },
             Change::StepBack => {
-                let run = self.run.as_ref().filter(|run| run.tokens.len() > run.prompt)?;
-                Request::Truncate { epoch, length: run.tokens.len() - 1 }
+                let shown = self.shown.as_ref().filter(|shown| shown.tokens.len() > shown.prompt)?;
+                Request::Truncate { epoch, length: shown.tokens.len() - 1 }
             }
             Change::Ablate(heads) => Request::Ablate { epoch, heads: heads.clone() },
         };
@@ -179,7 +179,7 @@ impl Session {
 
     /// The request for `look`, unless it is the last one sent or a change is in flight, after which it is asked anyway.
     pub fn look(&mut self, look: Look) -> Option<Request> {
-        let epoch = self.run.as_ref().filter(|run| look.query < run.tokens.len())?.epoch;
+        let epoch = self.shown.as_ref().filter(|shown| look.query < shown.tokens.len())?.epoch;
         if self.in_flight.is_some() || self.looked == Some((epoch, look)) {
             return None;
         }
@@ -187,11 +187,19 @@ impl Session {
         Some(Request::Look { epoch, look })
     }
 
-    /// Takes an answer; `false` when it is about an epoch that is over.
-    pub fn answer(&mut self, event: Event) -> bool {
-        let current = |epoch: u64| self.run.as_ref().filter(|run| run.epoch == epoch).cloned();
-        match event {
-            Event::Tokens { epoch, tokens, prompt } if epoch == self.epoch => {
+    /// Takes an answer; gives back what is none, and one about an epoch that is over.
+    pub fn answer(&mut self, event: Event) -> Option<Event> {
+        let epoch = match &event {
+            Event::Tokens { epoch, .. }
+            | Event::Head { epoch, .. }
+            | Event::AtQuery { epoch, .. }
+            | Event::Candidates { epoch, .. }
+            | Event::Explanation { epoch, .. } => *epoch,
+            _ => return Some(event),
+        };
+        let about = self.shown.clone().filter(|shown| shown.epoch == epoch);
+        match (event, about) {
+            (Event::Tokens { epoch, tokens, prompt }, _) if epoch == self.epoch => {
                 match self.in_flight.take() {
                     Some(Change::Ablate(heads)) => self.applied = heads,
                     Some(Change::Prompt(input)) => self.ran = Some(input),
@@ -199,27 +207,21 @@ impl Session {
                 }
                 self.progress = None;
                 let labels = tokens.iter().map(label).collect();
-                self.run = Some(Arc::new(Run { epoch, tokens, prompt, labels }));
+                self.shown = Some(Arc::new(Shown { epoch, tokens, prompt, labels }));
             }
-            Event::Head { epoch, view } => {
-                let Some(run) = current(epoch) else { return false };
-                self.head = Some(Answer { run, value: view });
+            (Event::Head { view, .. }, Some(about)) => self.head = Some(Answer { about, value: view }),
+            (Event::AtQuery { query, scores, .. }, Some(about)) => {
+                self.at_query = Some(Answer { about, value: AtQuery { query, scores } });
             }
-            Event::AtQuery { epoch, query, scores } => {
-                let Some(run) = current(epoch) else { return false };
-                self.at_query = Some(Answer { run, value: AtQuery { query, scores } });
+            (Event::Candidates { query, top, unablated, .. }, Some(about)) => {
+                self.candidates = Some(Answer { about, value: Candidates { query, top, unablated } });
             }
-            Event::Candidates { epoch, query, top, unablated } => {
-                let Some(run) = current(epoch) else { return false };
-                self.candidates = Some(Answer { run, value: Candidates { query, top, unablated } });
+            (Event::Explanation { explanation, .. }, Some(about)) => {
+                self.explanation = Some(Answer { about, value: explanation });
             }
-            Event::Explanation { epoch, explanation } => {
-                let Some(run) = current(epoch) else { return false };
-                self.explanation = Some(Answer { run, value: explanation });
-            }
-            _ => return false,
+            (event, _) => return Some(event),
         }
-        true
+        None
     }
 
     /// Another model is open: whatever was asked of the one before is over. What it answered stays until the next answers,
@@ -231,7 +233,7 @@ impl Session {
         self.looked = None;
         self.applied.clear();
         if !tokens {
-            (self.run, self.candidates) = (None, None);
+            (self.shown, self.candidates) = (None, None);
         }
         if !(tokens && heads) {
             (self.head, self.at_query, self.explanation) = (None, None, None);

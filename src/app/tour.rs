@@ -1,6 +1,8 @@
 //! The paper tour: stops that each put a model, a prompt and a screen in front of the reader, who may touch everything.
 
-use super::{App, Effect, Explore, Screen, key::Key};
+use super::{
+    App, Effect, key::Key, screen::Screen, screens::explore::Explore, selection::Selection, table::Command,
+};
 use crate::engine::protocol::PromptInput;
 
 /// A stop of the tour.
@@ -106,6 +108,21 @@ pub const STOPS: &[Stop] = &[
     },
 ];
 
+/// `:tour`.
+pub(super) const TOUR: Command = Command {
+    name: "tour",
+    argument: "STOP",
+    help: "walk through the papers' models, from the first stop or another; they take this one's place",
+    run: |app, stop| {
+        app.model()?;
+        let last = STOPS.len();
+        let at = if stop.is_empty() { Some(1) } else { stop.parse().ok() };
+        let at = at.filter(|at| (1..=last).contains(at));
+        let at = at.ok_or_else(|| format!("no stop `{stop}`: they go from 1 to {last}"))?;
+        Ok(app.visit(at - 1))
+    },
+};
+
 /// Where the tour is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tour {
@@ -129,7 +146,7 @@ impl Tour {
 
 impl App {
     /// Goes `by` stops on, while a tour is on.
-    pub(crate) fn go_on_tour(&mut self, by: isize) -> Vec<Effect> {
+    pub(super) fn go_on_tour(&mut self, by: isize) -> Vec<Effect> {
         let Some(tour) = self.tour else {
             self.say(
                 "no tour is on: `:tour` walks through the papers' models, in the place of this one".into(),
@@ -147,13 +164,14 @@ impl App {
     }
 
     /// Opens the model of a stop where it is another, and runs its prompt; the rest follows when that is done.
-    pub(crate) fn visit(&mut self, at: usize) -> Vec<Effect> {
+    fn visit(&mut self, at: usize) -> Vec<Effect> {
         let tour = Tour::at(at);
         let stop = tour.stop();
         self.tour = Some(tour);
         self.overlays.clear();
         self.screen = Screen::Explore;
-        self.explore = Explore::default();
+        self.selection = Selection::default();
+        self.rooms.explore = Explore::default();
         self.session.ablated.clear();
         let prompt = PromptInput::Text(stop.prompt.to_owned());
         self.options.prompt = Some(prompt.clone());
@@ -162,18 +180,18 @@ impl App {
         }
         // The prompt of the stop, not the one on the screen, is to be run on it.
         self.session.input = None;
-        self.open(Some(stop.model.to_owned()))
+        self.open(stop.model.to_owned())
     }
 
     /// Types the keys of a stop whose prompt has been run.
-    pub(crate) fn arrange_stop(&mut self) -> Vec<Effect> {
+    pub(super) fn arrange_stop(&mut self) -> Vec<Effect> {
         let Some(tour) = self.tour.filter(|tour| !tour.arranged) else { return Vec::new() };
         if !self.is_open(tour.stop().model) {
             return Vec::new();
         }
         self.tour = Some(Tour { arranged: true, ..tour });
         let keys = Key::sequence(tour.stop().keys).unwrap_or_default();
-        self.explore.query = self.session.len().saturating_sub(1);
+        self.selection.query = self.session.len().saturating_sub(1);
         keys.into_iter().flat_map(|key| self.key(key)).collect()
     }
 

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     app::{
         App,
-        action::{Context, first_key, hints},
+        action::{first_key, hints},
+        global::QUESTION,
         loading::{Loading, Work},
     },
     engine::protocol::{Download, Progress, Transfer, TransferState},
@@ -96,9 +97,9 @@ fn question_rows(question: &str, width: usize) -> Vec<Row> {
     let mut rows: Vec<Row> = lines.into_iter().map(|text| vec![(0, text, Part::Warning)]).collect();
     let mut answers = Row::new();
     let mut x = 0;
-    for (actions, title) in hints(Context::Question) {
-        for &action in *actions {
-            let key = first_key(action, Context::Question);
+    for (actions, title) in hints(QUESTION) {
+        for &action in actions {
+            let key = first_key(action, QUESTION);
             let title = format!(" {title}   ");
             let (start, after) = (x, x + key.width());
             x = after + title.width();

@@ -12,7 +12,8 @@ use crate::{
     app::{
         App, Layout,
         editor::Editor,
-        overlay::{Help, HelpLine, Palette},
+        help::HelpLine,
+        overlay::{Help, Palette},
     },
     text::clean,
 };

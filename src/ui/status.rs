@@ -5,25 +5,21 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     canvas::{Canvas, shorten, wrap},
+    screens,
     theme::Part,
 };
 use crate::{
     app::{
-        App, Screen, Stage,
-        action::{Action, Context, first_key, followers, hints},
-        ranking::Stage as RankStage,
+        App, Stage,
+        action::{Action, first_key, followers, hints},
+        global,
+        screen::Screen,
+        table::GLOBAL,
     },
     engine::protocol::{ModelInfo, Progress},
     text::{clean, count},
 };
 
-/// The screens and their keys.
-const TABS: [(Screen, &str); 4] = [
-    (Screen::Explore, "1 Explore"),
-    (Screen::Rank, "2 Rank"),
-    (Screen::Circuits, "3 Circuits"),
-    (Screen::Training, "5 Training"),
-];
 /// Columns below which the title leaves the program's name out.
 const NARROW: usize = 100;
 
@@ -33,7 +29,8 @@ const KEPT: &str = "stops; what is here is kept";
 /// The title line: the model, what the engine is at, the screens.
 pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     let width = usize::from(area.width);
-    let tabs_width: usize = TABS.iter().map(|tab| tab.1.width() + 1).sum();
+    let tabs: Vec<(Screen, String)> = tabs().collect();
+    let tabs_width: usize = tabs.iter().map(|tab| tab.1.width() + 1).sum();
     // Where there is little room, the model's name is worth more than the program's.
     let mut x = if app.info().is_some() && width < NARROW {
         0
@@ -58,15 +55,21 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     x += canvas.text(area, x, 0, &model, Part::Title) + 1;
     canvas.text(area, x, 0, &activity, Part::Warning);
     let mut x = width - tabs_width;
-    for (screen, name) in TABS {
+    for (screen, name) in tabs {
         let part = if screen == app.screen { Part::Selection } else { Part::Dim };
-        x += canvas.text(area, x, 0, name, part) + 1;
+        x += canvas.text(area, x, 0, &name, part) + 1;
     }
+}
+
+/// The screens, with their keys and names.
+fn tabs() -> impl Iterator<Item = (Screen, String)> {
+    let name = |screen| format!("{} {}", first_key(Action::Show(screen), GLOBAL), screen.context().0);
+    Screen::ENTRIES.iter().map(move |entry| (entry.action, name(entry.action)))
 }
 
 /// The model in a line, perhaps without its source; a snapshot of a run has the run's name and its step.
 fn describe(app: &App, info: &ModelInfo, with_source: bool) -> String {
-    let name = app.training.title().unwrap_or_else(|| info.name.clone());
+    let name = app.rooms.training.title().unwrap_or_else(|| info.name.clone());
     let [name, source, device, dtype] =
         [&name, &info.source, &info.device, &info.dtype].map(|text| clean(text.as_bytes()));
     let source = if with_source { format!(" ({source})") } else { String::new() };
@@ -89,15 +92,7 @@ fn activity(app: &App) -> String {
         None if app.session.is_running() => "[running] ".to_owned(),
         _ => String::new(),
     };
-    let measuring = app.training.run.as_ref().and_then(|run| run.measuring);
-    match app.ranking.stage {
-        RankStage::Running(done, total) if total > 0 => format!("{run}[ranking {done}/{total}]"),
-        RankStage::Running(..) => format!("{run}[ranking]"),
-        _ => match measuring.filter(|_| app.training.is_measuring()) {
-            Some((done, total)) => format!("{run}[measuring {done}/{total}]"),
-            None => run,
-        },
-    }
+    run + &screens::activity(app).map_or(String::new(), |activity| format!("[{activity}]"))
 }
 
 /// A stage and how far it is: `reading weights 12.5 of 269.0 MB`.
@@ -155,7 +150,8 @@ pub fn draw_footer(app: &App, canvas: &mut Canvas, area: Rect) {
         let mut x = canvas.text(rect, 0, 0, &format!("{keys}   "), Part::Mark);
         for binding in followers(app.contexts(), &app.pending) {
             let rest: String = binding.keys[app.pending.len()..].iter().map(|key| key.label()).collect();
-            let title = format!(" {}   ", binding.action.entry().title);
+            let title = binding.action.entry().map_or("", |entry| entry.title);
+            let title = format!(" {title}   ");
             x = canvas.pieces(rect, x, 0, &[(rest, Part::Key), (title, Part::Dim)]);
         }
     } else if !matches!(app.stage, Stage::Fatal(_)) {
@@ -166,23 +162,20 @@ pub fn draw_footer(app: &App, canvas: &mut Canvas, area: Rect) {
 /// The hints that fit, whole, and the way out of a layer or into the help last.
 fn draw_hints(app: &App, canvas: &mut Canvas, rect: Rect) {
     let contexts = app.contexts();
-    let global = |action| first_key(action, Context::Global);
+    let key = |action| first_key(Action::App(action), GLOBAL);
     let (contexts, last) = match app.overlays.last() {
-        Some(_) if !contexts.contains(&Context::Global) => (contexts, (global(Action::Back), " leave")),
-        Some(_) => (&contexts[..1], (global(Action::Close), " close")),
-        None => (contexts, (global(Action::Help), " help")),
+        Some(_) if !contexts.contains(&GLOBAL) => (contexts, (key(global::Action::Back), " leave")),
+        Some(_) => (&contexts[..1], (key(global::Action::Close), " close")),
+        None => (contexts, (key(global::Action::Help), " help")),
     };
     let room = usize::from(rect.width).saturating_sub(last.0.width() + last.1.width());
     let mut x = 0;
     for &context in contexts {
         for (actions, title) in hints(context) {
-            // Little of these can be done before the model is open.
-            let idle = actions.iter().any(|action| [Action::Rank, Action::Palette].contains(action));
-            let of_run = context == Context::Training || actions.contains(&Action::LaterSnapshot);
-            if of_run && app.training.run.is_none() || app.info().is_none() && idle {
+            if !actions.iter().all(|action| action.is_offered(app)) {
                 continue;
             }
-            let leaves = app.is_downloading() && actions.contains(&Action::Close);
+            let leaves = app.is_downloading() && actions.contains(&Action::App(global::Action::Close));
             let title = if leaves { KEPT } else { title };
             let keys: String = actions.iter().map(|&action| first_key(action, context)).collect();
             let title = format!(" {title}   ");

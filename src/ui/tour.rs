@@ -4,26 +4,31 @@ use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    SMALLEST,
     canvas::{Canvas, wrap},
     theme::Part,
 };
 use crate::app::{
     App,
-    action::{Action, Context, first_key},
+    action::{Action, first_key},
+    global,
+    table::GLOBAL,
     tour::STOPS,
 };
 
-/// Draws the stop at the top of `body`, and returns what is left of it.
-pub fn draw(app: &App, canvas: &mut Canvas, body: Rect) -> Rect {
+/// Draws the stop at the top of `body`, and returns what is left of it, which is `least` rows high where it can be.
+pub fn draw(app: &App, canvas: &mut Canvas, body: Rect, least: u16) -> Rect {
     let Some(tour) = app.tour.filter(|_| app.info().is_some()) else { return body };
     let stop = tour.stop();
     let lines = wrap(stop.text, usize::from(body.width));
     // All of the text where the screen below still has its least height, else as much as it leaves.
-    let room = usize::from(body.height.saturating_sub(SMALLEST.1 - 2)).saturating_sub(1);
-    let key = |action| first_key(action, Context::Global);
+    let room = usize::from(body.height.saturating_sub(least)).saturating_sub(1);
+    let key = |action| first_key(Action::App(action), GLOBAL);
     let title = format!("Tour {} of {} · {}", tour.at + 1, STOPS.len(), stop.title);
-    let keys = [(Action::TourNext, "next"), (Action::TourPrevious, "back"), (Action::Back, "leave")];
+    let keys = [
+        (global::Action::Tour(1), "next"),
+        (global::Action::Tour(-1), "back"),
+        (global::Action::Back, "leave"),
+    ];
     let mut x = canvas.text(body, 0, 0, &title, Part::Accent) + 3;
     for (action, word) in keys {
         let (key, word) = (key(action), format!(" {word}   "));
