@@ -17,7 +17,7 @@ use crate::{
         benchmark::Kind,
         check::{
             Finding, Verdict, catalogue, channels, inside,
-            readings::{self, Text},
+            readings::{self, Gain, Text},
             repeats, text, weights,
         },
         explain, loss,
@@ -119,7 +119,7 @@ impl Checking<'_> {
             self.add(found);
         }
         let finite = losses.iter().all(|of| of.mean().is_finite());
-        if trained == Some(true) && finite {
+        if trained.is_some() && finite {
             self.probe(&texts, &weights::exchanged(&surveys))?;
         }
         Ok(())
@@ -226,7 +226,7 @@ impl Checking<'_> {
                 None => (&other[1..], &first.losses[..]),
             };
             let same = with.len().min(without.len());
-            let found = text::bos(mean(&with[..same]), mean(&without[..same]), self.first().is_some());
+            let found = text::bos(Gain::of(&without[..same], &with[..same]), self.first().is_some());
             self.add(vec![if trained { found } else { Finding { verdict: Verdict::Note, ..found } }]);
         }
         if trained {

@@ -28,7 +28,7 @@ pub const ALL: &[Check] = &[
     check(
         "weights.zero",
         "Tensors that are zero throughout.",
-        "fail: a matrix, where most other layers have numbers of their own there; warn: in most layers, or a bias that others \
+        "fail: a matrix, where half of the layers have numbers of their own there; warn: in most layers, or a bias that others \
          have. Notes in a model that is untrained, as its outputs may begin at zero.",
         "None in trained models; biases that nothing trains stay at zero in all layers, which is not told.",
     ),
@@ -111,8 +111,8 @@ pub const ALL: &[Check] = &[
     check(
         "text.bos",
         "The mean loss without a token for the beginning of a text minus that with it.",
-        "fail: the tokenizer adds one and it costs more than 0.05 nats; warn: it adds none and it would gain as much.",
-        "Within 0.05 (SmolLM2 0.009).",
+        "warn: the tokenizer adds one and it costs, or adds none and one would gain, more than 0.1 nats and 4 standard errors.",
+        "Within 0.05 (SmolLM2 0.013).",
     ),
     check(
         "text.continuation",
@@ -272,7 +272,7 @@ pub const ALL: &[Check] = &[
 ];
 
 const PROBE: &str = "fail: the other reading is better by more than 0.05 nats and 4 standard errors of the paired differences, on \
-                     every text.";
+                     every text, and better than a guess by half a nat.";
 const SOUND: &str = "No other reading is better by 0.02 nats.";
 
 /// The check of that name.

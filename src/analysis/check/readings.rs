@@ -431,7 +431,12 @@ impl Text {
             base.truncate(read);
             other.follow(&mut trace, &base, reading.layer, &Pass::plain(control))?;
         }
-        Ok(Gain::of(&self.losses, &loss::of_trace(other, &trace, &ids[1..], control)?))
+        let losses = loss::of_trace(other, &trace, &ids[1..], control)?;
+        let gain = Gain::of(&self.losses, &losses);
+        // A guess is no reading: zeros read better than random weights.
+        let guess = (other.spec.vocabulary as f64).ln();
+        let mean = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
+        Ok(if mean < guess - 0.5 { gain } else { Gain { mean: 0.0, ..gain } })
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Finding, Verdict};
+use super::{
+    Finding, Verdict,
+    readings::{ERRORS, Gain},
+};
 
 /// The texts that are read where none is given, each with its author: both are in the public domain.
 pub const SHIPPED: [(&str, &str); 2] =
@@ -65,7 +68,9 @@ pub fn loss(losses: &[Loss<'_>], vocabulary: usize) -> Vec<Finding> {
         } else if mean > guess - 0.5 {
             (
                 Verdict::Note,
-                format!("about that of a guess among all tokens ({guess:.2}): the model is untrained"),
+                format!(
+                    "about that of a guess among all tokens ({guess:.2}): the model is untrained, unless a probe fails"
+                ),
             )
         } else if mean > own {
             let what = format!(
@@ -125,22 +130,23 @@ pub fn shuffled(losses: &[Loss<'_>], shuffled: &[f64], trained: bool) -> Vec<Fin
     vec![Finding::new(CHECK, verdict, cost, format!("above {LEAST}"), text)]
 }
 
-/// Whether a beginning-of-text token helps: the loss without it minus that with it, where the tokenizer puts one or could.
-pub fn bos(with: f64, without: f64, adds: bool) -> Finding {
+/// Whether a beginning-of-text token helps, where the tokenizer puts one or could: by what it takes off the loss.
+pub fn bos(gain: Gain, adds: bool) -> Finding {
     const CHECK: &str = "text.bos";
-    /// Nats that a BOS the model was trained on, or was not, makes.
-    const MUCH: f64 = 0.05;
-    let gain = without - with;
-    let (verdict, what) = match adds {
-        true if gain < -MUCH => (
-            Verdict::Fail,
-            "the tokenizer adds one, and the model reads better without: it was not trained with it",
+    /// Nats that a BOS makes which the model was trained on, or was not.
+    const MUCH: f64 = 0.1;
+    let Gain { mean: gain, error } = gain;
+    let is_much = gain.abs() > MUCH && gain.abs() > ERRORS * error;
+    let (verdict, what) = match (adds, is_much) {
+        (true, true) if gain < 0.0 => (
+            Verdict::Warn,
+            "the tokenizer adds one, and the model reads better without: was it trained with it?",
         ),
-        false if gain > MUCH => {
+        (false, true) if gain > 0.0 => {
             (Verdict::Warn, "the tokenizer adds none, and the model reads better with one")
         }
-        true => (Verdict::Ok, "the tokenizer adds one"),
-        false => (Verdict::Ok, "the tokenizer adds none"),
+        (true, _) => (Verdict::Ok, "the tokenizer adds one"),
+        (false, _) => (Verdict::Ok, "the tokenizer adds none"),
     };
     let text = format!("a BOS token takes {gain:+.3} nats off the loss; {what}");
     Finding::new(CHECK, verdict, gain, format!("within {MUCH}, or as the tokenizer has it"), text)

@@ -214,7 +214,7 @@ pub fn findings(all: &[Survey], trained: Option<bool>, gain: f32) -> Vec<Finding
     let fellows = fellows(all);
     let mut found = finite(all);
     found.extend(constant(all, &fellows, trained != Some(false), gain));
-    found.extend(zero_rows(&fellows, trained != Some(false)));
+    found.extend(zero_rows(&fellows));
     found.extend(scales(&fellows));
     found.extend(repeated(&fellows));
     found.extend(range(all));
@@ -247,12 +247,13 @@ fn finite(all: &[Survey]) -> Vec<Finding> {
 /// Tensors whose numbers are all the same.
 fn constant(all: &[Survey], fellows: &Fellows<'_>, trained: bool, gain: f32) -> Vec<Finding> {
     let mut found = Vec::new();
-    let severe = if trained { Verdict::Fail } else { Verdict::Note };
     let unusual = if trained { Verdict::Warn } else { Verdict::Note };
+    let is_gain = |survey: &Survey| !survey.is_matrix() && survey.name.ends_with("weight");
+    let gains_vary = all.iter().any(|survey| is_gain(survey) && survey.count > 1 && !survey.is_constant());
     for survey in all.iter().filter(|survey| survey.is_constant()) {
         let of_layers = layer_of(&survey.name).and_then(|(_, kind)| fellows.get(&kind));
         let alike = of_layers.map_or(1, |layers| layers.values().filter(|it| it.is_constant()).count());
-        let alone = of_layers.is_none_or(|layers| layers.len() > 1 && alike * 2 < layers.len());
+        let alone = of_layers.is_none_or(|layers| layers.len() > 1 && alike * 2 <= layers.len());
         let number = survey.range[0];
         let others = of_layers.map_or(String::new(), |layers| match alone {
             true => format!(", while {} other layers have numbers of their own there", layers.len() - alike),
@@ -262,7 +263,9 @@ fn constant(all: &[Survey], fellows: &Fellows<'_>, trained: bool, gain: f32) -> 
             let text = format!("{} {what}{others}", survey.named());
             Finding::new(check, verdict, f64::from(number), usual, text).at(survey.name.clone())
         };
-        let is_gain = !survey.is_matrix() && survey.name.ends_with("weight");
+        // Whatever a model begins with, its layers begin alike.
+        let severe = if of_layers.is_some() || trained { Verdict::Fail } else { Verdict::Note };
+        let is_gain = is_gain(survey);
         found.push(match (survey.is_matrix(), number == 0.0) {
             (true, true) if alone => {
                 finding("weights.zero", severe, "no matrix of zeros", "is all zero: it was lost, or never trained")
@@ -276,9 +279,9 @@ fn constant(all: &[Survey], fellows: &Fellows<'_>, trained: bool, gain: f32) -> 
             (true, false) => {
                 finding("weights.constant", severe, "no constant matrix", &format!("is {number} throughout"))
             }
-            _ if is_gain && number == gain && alone && of_layers.is_some() => finding(
+            _ if is_gain && number == gain && alone && gains_vary => finding(
                 "weights.norm_gain",
-                severe,
+                Verdict::Fail,
                 "gains of their own",
                 "leaves everything as it is: its gains were lost",
             ),
@@ -307,7 +310,7 @@ fn constant(all: &[Survey], fellows: &Fellows<'_>, trained: bool, gain: f32) -> 
 }
 
 /// Matrices that are zero in part, as a save leaves them that did not gather every shard.
-fn zero_rows(fellows: &Fellows<'_>, trained: bool) -> Vec<Finding> {
+fn zero_rows(fellows: &Fellows<'_>) -> Vec<Finding> {
     const CHECK: &str = "weights.zero_rows";
     /// The share of rows from which on a part is missing; single rows may be switched off.
     const MANY: f64 = 0.05;
@@ -322,7 +325,6 @@ fn zero_rows(fellows: &Fellows<'_>, trained: bool) -> Vec<Finding> {
         for survey in layers.values().filter(|it| it.is_matrix() && !it.is_constant()) {
             let share = share(survey);
             if share > usual + MANY {
-                let verdict = if trained { Verdict::Fail } else { Verdict::Note };
                 let text = format!(
                     "{:.0}% of the rows of {} are zero, and {:.0}% in most layers: a part of it was not saved",
                     100.0 * share,
@@ -330,7 +332,7 @@ fn zero_rows(fellows: &Fellows<'_>, trained: bool) -> Vec<Finding> {
                     100.0 * usual
                 );
                 let usual = format!("{usual:.2}, as in other layers");
-                found.push(Finding::new(CHECK, verdict, share, usual, text).at(survey.name.clone()));
+                found.push(Finding::new(CHECK, Verdict::Fail, share, usual, text).at(survey.name.clone()));
             }
         }
     }
