@@ -1,5 +1,5 @@
 //! The screens. A new one is a line in the list here, a room of that name in `app/screens` and its views in
-//! `ui/screens`.
+//! `ui/screens`. Since a macro declares the modules, `cargo fmt` has to be told of them, as `.ci/run` does.
 
 use super::table::{Context, Entry, GLOBAL};
 
@@ -23,7 +23,7 @@ macro_rules! screen {
         pub(crate) enum Screen { $($Room,)* }
 
         impl Screen {
-            /// How each is shown: the key is everywhere the same.
+            /// A row for each, whose key leads to it from everywhere.
             pub const ENTRIES: &[Entry<Self>] = &[$(Entry {
                 action: Self::$Room,
                 name: $name,
