@@ -1,6 +1,6 @@
 //! `check`: is a checkpoint sane after training, where is it broken, and which reading of it would be right.
 
-use std::{cell::RefCell, collections::BTreeSet, fs, process::ExitCode};
+use std::{collections::BTreeSet, fs, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use crate::{
         Common,
         check::{CheckArgs, CheckFormat},
     },
-    engine::check::{self, Follower, Plan},
+    engine::check::{Checking, Plan},
     memory,
     report::check::{self as report, Check, Settings},
     text::nearest,
@@ -48,10 +48,14 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     let plan = plan(args)?;
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
-    let bar = Shown(RefCell::new(Bar::new(common)));
-    let found = check::check(&model, &plan, &bar);
-    bar.0.borrow_mut().clear();
-    let mut findings = found?;
+    let mut bar = Bar::new(common);
+    let mut checking = Checking::new(&model, plan.clone());
+    while let Some((step, done, total)) = checking.progress() {
+        bar.show(step, done, total);
+        checking.step(&model, &|| false)?;
+    }
+    bar.clear();
+    let mut findings = checking.found().to_vec();
     let judged: Vec<_> = expectations.iter().map(|expectation| expectation.judge(&findings)).collect();
     findings.extend(judged);
     let settings = Settings {
@@ -119,13 +123,4 @@ fn expected(path: &std::path::Path) -> Result<Vec<Expectation>> {
     let parse =
         |text: &String| text.parse().map_err(|error| anyhow::anyhow!("{}: `{text}`: {error}", named()));
     read.expect.iter().map(parse).collect()
-}
-
-/// A bar on standard error.
-struct Shown(RefCell<Bar>);
-
-impl Follower for Shown {
-    fn progress(&self, part: &'static str, done: usize, total: usize) {
-        self.0.borrow_mut().show(part, done, total);
-    }
 }

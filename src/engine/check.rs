@@ -1,6 +1,6 @@
 //! The check of a model after training: its parts one after the other, the cheap ones first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use anyhow::{Result, bail};
 use rand_chacha::{
@@ -8,22 +8,21 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 
-use super::{
-    open::Model,
-    protocol::{Bos, RankSettings},
-};
+use super::{open::Model, protocol::RankSettings};
 use crate::{
     analysis::{
         benchmark::Kind,
         check::{
             Finding, Verdict, catalogue, channels, inside,
-            readings::{self, Gain, Text},
-            repeats, text, weights,
+            readings::{self, Gain, Reading, Text},
+            repeats, text,
+            weights::{self, Survey},
         },
         explain, loss,
         rank::{self, Tally},
         score::Score,
     },
+    error::is_interrupted,
     model::decoder::{Control, Pass},
 };
 
@@ -35,6 +34,7 @@ const CONTINUED: usize = 64;
 const UNKNOWN: [&[u8]; 4] = [b"<unk>", b"[UNK]", b"<|unk|>", b"<unknown>"];
 
 /// What is checked, and on what.
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The checks that are made.
     pub only: BTreeSet<&'static str>,
@@ -54,73 +54,174 @@ impl Plan {
     }
 }
 
-/// How a check tells what it is at, and hears that it is no longer wanted.
-pub trait Follower {
-    /// So much of a part is done.
-    fn progress(&self, part: &'static str, done: usize, total: usize);
-    /// These are the findings so far.
-    fn found(&self, findings: &[Finding]) {
-        let _ = findings;
-    }
-    /// Whether to stop.
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
-/// Checks a model: the findings in the order in which they were made.
-pub fn check(model: &Model, plan: &Plan, follower: &dyn Follower) -> Result<Vec<Finding>> {
-    let mut checking = Checking { model, plan, follower, found: Vec::new() };
-    checking.run()?;
-    Ok(checking.found)
-}
-
-struct Checking<'a> {
-    model: &'a Model,
-    plan: &'a Plan,
-    follower: &'a dyn Follower,
+/// A check under way, a step at a time: a step that is cancelled is taken again.
+pub struct Checking {
+    plan: Plan,
+    /// Steps still to take.
+    left: VecDeque<Step>,
+    /// Steps taken.
+    done: usize,
+    surveys: Vec<Survey>,
+    ids: Vec<Vec<u32>>,
+    texts: Vec<Text>,
+    tally: Tally,
+    tried: Vec<(Reading, Option<Vec<Gain>>)>,
     found: Vec<Finding>,
 }
 
-impl Checking<'_> {
-    fn run(&mut self) -> Result<()> {
-        let surveys = match self.plan.wants("weights") {
-            true => self.with("looking through the weights", |control| {
-                weights::survey(&self.model.stored.weights, control)
-            })?,
-            false => Vec::new(),
-        };
-        let texts = self.texts()?;
-        let vocabulary = self.model.info.vocabulary;
-        let losses: Vec<text::Loss<'_>> = self
-            .plan
-            .texts
-            .iter()
-            .zip(&texts)
-            .map(|((name, _), text)| text::Loss { name, ids: &text.ids, losses: &text.losses })
-            .collect();
-        let trained = (!losses.is_empty()).then(|| text::is_trained(&losses, vocabulary));
-        if !surveys.is_empty() {
-            // Families that store what differs from one leave everything as it is at zero.
-            let gain = 1.0 - self.model.decoder.spec.norm.gain_offset;
-            self.add(weights::findings(&surveys, trained, gain));
-            let decoder = &self.model.decoder;
-            let found = self.with("comparing channels", |control| channels::findings(decoder, control))?;
-            self.add(found);
+/// A step of a check.
+enum Step {
+    /// Looks through a tensor.
+    Survey(usize),
+    /// Makes tokens of the texts.
+    Encode,
+    /// Reads a text.
+    Read(usize),
+    /// Judges what the weights are.
+    Weights,
+    Channels,
+    /// Judges the losses.
+    Losses,
+    Shuffled,
+    Bos,
+    Shifted,
+    Continued,
+    RepeatGain,
+    Score(Kind, usize),
+    Heads,
+    Inside,
+    /// Finds out which other readings there are.
+    Readings,
+    Probe(Box<Reading>),
+    Accuse,
+}
+
+impl Step {
+    /// What it does.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Survey(_) | Self::Weights => "looking through the weights",
+            Self::Channels => "comparing channels",
+            Self::Encode | Self::Read(_) | Self::Losses => "reading texts",
+            Self::Shuffled => "reading a text with its words shuffled",
+            Self::Bos => "reading a text with and without BOS",
+            Self::Shifted => "reading a text shifted",
+            Self::Continued => "going on with a text",
+            Self::RepeatGain => "repeating random tokens",
+            Self::Score(..) | Self::Heads => "scoring heads",
+            Self::Inside => "looking inside",
+            Self::Readings | Self::Probe(_) | Self::Accuse => "trying other readings",
         }
-        if let Some(trained) = trained {
-            self.read(&texts, &losses, trained)?;
+    }
+}
+
+impl Checking {
+    /// A check of a model that has not begun.
+    pub fn new(model: &Model, plan: Plan) -> Self {
+        let mut left = VecDeque::new();
+        let wants = |groups: &[&str]| groups.iter().any(|group| plan.wants(group));
+        if wants(&["weights", "probe"]) {
+            left.extend((0..model.stored.weights.iter().count()).map(Step::Survey));
         }
-        self.repeats(trained.unwrap_or(true))?;
-        if let (Some(text), true) = (texts.first(), self.plan.wants("inside")) {
-            let decoder = &self.model.decoder;
-            let ids = &text.ids[..text.ids.len() - 1];
-            let (_, found) = self.with("looking inside", |control| inside::look(decoder, ids, control))?;
-            self.add(found);
+        if wants(&["text", "vocabulary", "probe", "inside", "weights"]) {
+            left.push_back(Step::Encode);
         }
-        let finite = losses.iter().all(|of| of.mean().is_finite());
-        if trained.is_some() && finite {
-            self.probe(&texts, &weights::exchanged(&surveys))?;
+        if wants(&["weights"]) {
+            left.extend([Step::Weights, Step::Channels]);
+        }
+        if wants(&["repeats"]) && model.info.layers > 0 {
+            left.extend([Step::RepeatGain, Step::Heads]);
+        }
+        if wants(&["inside"]) {
+            left.push_back(Step::Inside);
+        }
+        if wants(&["probe"]) {
+            left.extend([Step::Shifted, Step::Readings]);
+        }
+        let tally = Tally::new(model.info.layers * model.info.heads);
+        Self {
+            plan,
+            left,
+            done: 0,
+            surveys: Vec::new(),
+            ids: Vec::new(),
+            texts: Vec::new(),
+            tally,
+            tried: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// What was found so far, in the order in which it was.
+    pub fn found(&self) -> &[Finding] {
+        &self.found
+    }
+
+    /// What is done next, and how many steps of how many are taken; `None` once all are.
+    pub fn progress(&self) -> Option<(&'static str, usize, usize)> {
+        self.left.front().map(|step| (step.name(), self.done, self.done + self.left.len()))
+    }
+
+    /// Takes the next step.
+    pub fn step(&mut self, model: &Model, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let Some(step) = self.left.pop_front() else { return Ok(()) };
+        let control = Control { progress: &|_, _| (), cancelled };
+        let result = control.check().and_then(|()| self.take(&step, model, &control));
+        match &result {
+            Err(error) if is_interrupted(error) => self.left.push_front(step),
+            _ => self.done += 1,
+        }
+        result
+    }
+
+    fn take(&mut self, step: &Step, model: &Model, control: &Control<'_>) -> Result<()> {
+        let decoder = &model.decoder;
+        match step {
+            Step::Survey(at) => self.surveys.extend(model.stored.weights.iter().nth(*at).map(Survey::of)),
+            Step::Encode => self.encode(model)?,
+            Step::Read(at) => self.texts.push(Text::read(decoder, self.ids[*at].clone(), control)?),
+            Step::Weights => {
+                // Families that store what differs from one leave everything as it is at zero.
+                let gain = 1.0 - decoder.spec.norm.gain_offset;
+                self.add(weights::findings(&self.surveys, self.trained(model), gain));
+            }
+            Step::Channels => self.add(channels::findings(decoder, control)?),
+            Step::Losses => {
+                let found = text::loss(&self.losses(), model.info.vocabulary);
+                self.add(found);
+                let found = text::by_position(&self.losses(), self.is_trained(model));
+                self.add(found);
+            }
+            Step::Shuffled => self.shuffled(model, control)?,
+            Step::Bos => self.bos(model, control)?,
+            Step::Shifted => self.shifted(model, control)?,
+            Step::Continued => {
+                if let Some(text) = self.texts.first() {
+                    let continued = continuation(model, &text.ids, control)?;
+                    self.add(vec![text::continuation(&continued, self.is_trained(model))]);
+                }
+            }
+            Step::RepeatGain | Step::Score(..) | Step::Heads => self.repeats(step, model, control)?,
+            Step::Inside => {
+                if let Some(text) = self.texts.first() {
+                    let found = inside::look(decoder, &text.ids[..text.ids.len() - 1], control)?;
+                    self.add(found);
+                }
+            }
+            Step::Readings => {
+                if self.trained(model).is_some() && self.are_finite() {
+                    let mut readings = readings::all(decoder);
+                    readings.extend(readings::order(decoder, &weights::exchanged(&self.surveys)));
+                    readings.retain(|reading| self.plan.only.contains(reading.check));
+                    self.left.extend(readings.into_iter().map(|reading| Step::Probe(Box::new(reading))));
+                    self.left.push_back(Step::Accuse);
+                }
+            }
+            Step::Probe(reading) => {
+                let gains = readings::gains(reading, decoder, &self.texts, control)?;
+                self.tried.push(((**reading).clone(), gains));
+            }
+            Step::Accuse => self.add(readings::findings(&self.tried)),
         }
         Ok(())
     }
@@ -128,33 +229,39 @@ impl Checking<'_> {
     /// Adds the findings that are wanted.
     fn add(&mut self, found: Vec<Finding>) {
         self.found.extend(found.into_iter().filter(|finding| self.plan.only.contains(finding.check)));
-        self.follower.found(&self.found);
     }
 
-    fn with<R>(&self, part: &'static str, work: impl FnOnce(&Control<'_>) -> Result<R>) -> Result<R> {
-        let progress = |done, total| self.follower.progress(part, done, total);
-        let cancelled = || self.follower.is_cancelled();
-        work(&Control { progress: &progress, cancelled: &cancelled })
+    fn losses(&self) -> Vec<text::Loss<'_>> {
+        let read = self.plan.texts.iter().zip(&self.texts);
+        read.map(|((name, _), text)| text::Loss { name, ids: &text.ids, losses: &text.losses }).collect()
     }
 
-    /// The texts as the model reads them; none where it cannot read or tells no next tokens.
-    fn texts(&mut self) -> Result<Vec<Text>> {
-        let model = self.model;
-        let groups = ["text", "vocabulary", "probe", "inside", "weights"];
-        if !groups.iter().any(|group| self.plan.wants(group)) {
-            return Ok(Vec::new());
-        }
+    /// Whether the model has learnt something, where texts were read.
+    fn trained(&self, model: &Model) -> Option<bool> {
+        (!self.texts.is_empty()).then(|| text::is_trained(&self.losses(), model.info.vocabulary))
+    }
+
+    fn is_trained(&self, model: &Model) -> bool {
+        self.trained(model).unwrap_or(true)
+    }
+
+    fn are_finite(&self) -> bool {
+        self.losses().iter().all(|of| of.mean().is_finite())
+    }
+
+    /// Makes tokens of the texts, and queues what can be asked of them: nothing where the model cannot read or tells no next
+    /// tokens.
+    fn encode(&mut self, model: &Model) -> Result<()> {
         let tokenizer = match &model.tokenizer {
             Ok(tokenizer) => tokenizer,
             Err(reason) => {
                 let text =
                     format!("no text can be read, so that only weights and repeats are checked: {reason}");
                 self.add(vec![Finding::new("text.tokenizer", Verdict::Warn, f64::NAN, "a tokenizer", text)]);
-                return Ok(Vec::new());
+                return Ok(());
             }
         };
-        let mut encoding =
-            text::Encoding { bytes: 0, tokens: 0, unknown: 0, partial: 0, round_trip: true, outside: 0 };
+        let mut encoding = text::Encoding::default();
         let mut all = Vec::new();
         for (_, text) in &self.plan.texts {
             let ids = tokenizer.encode(text)?;
@@ -164,153 +271,141 @@ impl Checking<'_> {
             encoding.unknown += pieces.iter().filter(|piece| UNKNOWN.contains(&piece.as_slice())).count();
             encoding.partial += pieces.iter().filter(|piece| std::str::from_utf8(piece).is_err()).count();
             // Some tokenizers put a space before a text.
-            encoding.round_trip &= pieces.concat().trim_ascii_start() == text.as_bytes().trim_ascii_start();
+            encoding.changed |= pieces.concat().trim_ascii_start() != text.as_bytes().trim_ascii_start();
             encoding.outside += ids.iter().filter(|&&id| id as usize >= model.info.vocabulary).count();
             all.push(ids);
         }
         self.add(text::tokenizer(encoding, tokenizer.len(), model.info.vocabulary));
         if encoding.outside > 0 || !model.decoder.has_unembedding() {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let most = MOST.min(model.info.context);
-        let mut texts = Vec::new();
         for ids in all {
-            let ids: Vec<u32> = self.first().into_iter().chain(ids).take(most).collect();
+            let ids: Vec<u32> = first(model).into_iter().chain(ids).take(most(model)).collect();
             if ids.len() < 16 {
                 bail!("a text has {} tokens, too few to check on: give 16 or more", ids.len());
             }
-            texts.push(self.with("reading a text", |control| Text::read(&model.decoder, ids, control))?);
+            self.ids.push(ids);
         }
-        Ok(texts)
-    }
-
-    /// The BOS token that the tokenizer puts before a text.
-    fn first(&self) -> Option<u32> {
-        let adds = self.model.tokenizer.as_ref().is_ok_and(|tokenizer| tokenizer.adds_bos());
-        self.model.info.bos.filter(|_| adds)
-    }
-
-    fn read(&mut self, texts: &[Text], losses: &[text::Loss<'_>], trained: bool) -> Result<()> {
-        if !self.plan.wants("text") {
-            return Ok(());
+        if self.plan.wants("text") {
+            let steps = [Step::Losses, Step::Shuffled, Step::Bos, Step::Continued];
+            steps.into_iter().rev().for_each(|step| self.left.push_front(step));
         }
-        let (model, decoder) = (self.model, &self.model.decoder);
-        self.add(text::loss(losses, model.info.vocabulary));
-        self.add(text::by_position(losses, trained));
-        let (Some(first), Some((_, words))) = (texts.first(), self.plan.texts.first()) else { return Ok(()) };
-        if !losses.iter().all(|of| of.mean().is_finite()) {
-            return Ok(());
-        }
-        let mean =
-            |losses: &[f32]| losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
-        let most = MOST.min(model.info.context);
-        let mixed = model.tokenizer.as_ref().ok().map(|tokenizer| tokenizer.encode(&shuffled(words)));
-        if let Some(mixed) = mixed.transpose()? {
-            let ids: Vec<u32> = self.first().into_iter().chain(mixed).take(most).collect();
-            let mixed =
-                self.with("reading it shuffled", |control| loss::per_token(decoder, &ids, control))?;
-            self.add(text::shuffled(&losses[..1], &[mean(&mixed)], trained));
-        }
-        if let Some(bos) = model.info.bos {
-            let bare = &first.ids[usize::from(self.first().is_some())..];
-            let other: Vec<u32> = match self.first() {
-                Some(_) => bare.to_vec(),
-                None => [&[bos], bare].concat().into_iter().take(most).collect(),
-            };
-            let other = self.with("reading it with and without BOS", |control| {
-                loss::per_token(decoder, &other, control)
-            })?;
-            // Of the tokens that both predict, all but the very first.
-            let (with, without) = match self.first() {
-                Some(_) => (&first.losses[1..], &other[..]),
-                None => (&other[1..], &first.losses[..]),
-            };
-            let same = with.len().min(without.len());
-            let found = text::bos(Gain::of(&without[..same], &with[..same]), self.first().is_some());
-            self.add(vec![if trained { found } else { Finding { verdict: Verdict::Note, ..found } }]);
-        }
-        if trained {
-            let read = first.ids.len() - 2;
-            let at = |from: usize| {
-                self.with("reading it shifted", |control| {
-                    loss::of_trace(decoder, &first.trace, &first.ids[from..from + read], control)
-                })
-            };
-            let (same, after) = (mean(&at(0)?), mean(&at(2)?));
-            self.add(vec![text::shifted(mean(&first.losses[..read]), same, after)]);
-        }
-        let continued = self.with("continuing it", |control| self.continuation(&first.ids, control))?;
-        self.add(vec![text::continuation(&continued, false, trained)]);
+        (0..self.ids.len()).rev().for_each(|at| self.left.push_front(Step::Read(at)));
         Ok(())
     }
 
-    /// The most probable tokens after the beginning of a text.
-    fn continuation(&self, ids: &[u32], control: &Control<'_>) -> Result<Vec<u32>> {
-        let decoder = &self.model.decoder;
-        let given = CONTINUED.min(ids.len() / 2);
-        let quiet = Control { progress: &|_, _| (), cancelled: control.cancelled };
-        let mut trace = decoder.trace();
-        decoder.extend(&mut trace, &ids[..given], &Pass::plain(&quiet))?;
-        let mut continued = Vec::new();
-        for done in 0..CONTINUED.min(decoder.spec.context - given) {
-            control.check()?;
-            (control.progress)(done, CONTINUED);
-            let logits = decoder.logits(&trace.last.view()?.narrow(0, trace.len() - 1, 1)?)?;
-            let logits = logits.flatten_all()?.to_device(&candle_core::Device::Cpu)?.to_vec1::<f32>()?;
-            let next = explain::strongest(&logits).0 as u32;
-            continued.push(next);
-            decoder.extend(&mut trace, &[next], &Pass::plain(&quiet))?;
-        }
-        Ok(continued)
-    }
-
-    fn repeats(&mut self, trained: bool) -> Result<()> {
-        let (model, decoder) = (self.model, &self.model.decoder);
-        if !self.plan.wants("repeats") || model.info.layers == 0 {
+    fn shuffled(&mut self, model: &Model, control: &Control<'_>) -> Result<()> {
+        let (Ok(tokenizer), Some((_, words))) = (&model.tokenizer, self.plan.texts.first()) else {
+            return Ok(());
+        };
+        if !self.are_finite() {
             return Ok(());
         }
-        let settings = RankSettings { length: model.info.block, bos: Bos::Auto, ..RankSettings::default() };
-        let Ok(benchmark) = model.benchmark(settings) else { return Ok(()) };
-        if decoder.has_unembedding() {
-            let draws = benchmark.draws(Kind::Repeat);
-            let repeat = self.with("repeating random tokens", |control| {
-                loss::repeat(decoder, &benchmark, draws, control)
-            })?;
-            self.add(vec![repeats::gain(repeat, trained)]);
+        let mixed = tokenizer.encode(&shuffled(words))?;
+        let ids: Vec<u32> = first(model).into_iter().chain(mixed).take(most(model)).collect();
+        let mixed = mean(&loss::per_token(&model.decoder, &ids, control)?);
+        let found = text::shuffled(&self.losses()[..1], &[mixed], self.is_trained(model));
+        self.add(found);
+        Ok(())
+    }
+
+    fn bos(&mut self, model: &Model, control: &Control<'_>) -> Result<()> {
+        let (Some(bos), Some(text)) = (model.info.bos, self.texts.first()) else { return Ok(()) };
+        if !self.are_finite() {
+            return Ok(());
         }
-        let mut tally = Tally::new(model.info.layers * model.info.heads);
-        for kind in [Kind::Repeat, Kind::Control] {
-            for draw in 0..benchmark.draws(kind) {
-                let part = self.with("scoring heads", |control| {
-                    rank::measure(decoder, &benchmark, &[(kind, draw)], control)
-                })?;
-                tally.merge(part);
+        let adds = first(model).is_some();
+        let bare = &text.ids[usize::from(adds)..];
+        let other: Vec<u32> = match adds {
+            true => bare.to_vec(),
+            false => [&[bos], bare].concat().into_iter().take(most(model)).collect(),
+        };
+        let other = loss::per_token(&model.decoder, &other, control)?;
+        // Of the tokens that both predict, all but the very first.
+        let (with, without) = match adds {
+            true => (&text.losses[1..], &other[..]),
+            false => (&other[1..], &text.losses[..]),
+        };
+        let same = with.len().min(without.len());
+        let found = text::bos(Gain::of(&without[..same], &with[..same]), adds);
+        let verdict = if self.is_trained(model) { found.verdict } else { Verdict::Note };
+        self.add(vec![Finding { verdict, ..found }]);
+        Ok(())
+    }
+
+    fn shifted(&mut self, model: &Model, control: &Control<'_>) -> Result<()> {
+        let Some(text) = self.texts.first() else { return Ok(()) };
+        let read = text.ids.len() - 2;
+        let at =
+            |from: usize| loss::of_trace(&model.decoder, &text.trace, &text.ids[from..from + read], control);
+        let (same, after) = (mean(&at(0)?), mean(&at(2)?));
+        let guess = (model.info.vocabulary as f64).ln();
+        self.add(vec![text::shifted(mean(&text.losses[..read]), same, after, guess)]);
+        Ok(())
+    }
+
+    fn repeats(&mut self, step: &Step, model: &Model, control: &Control<'_>) -> Result<()> {
+        let settings = RankSettings { length: model.info.block, ..RankSettings::default() };
+        // A vocabulary or a context may be too small for it.
+        let Ok(benchmark) = model.benchmark(settings) else { return Ok(()) };
+        match step {
+            Step::Score(kind, draw) => {
+                self.tally.merge(rank::measure(&model.decoder, &benchmark, &[(*kind, *draw)], control)?);
+            }
+            Step::RepeatGain => {
+                let draws = benchmark.draws(Kind::Repeat);
+                if model.decoder.has_unembedding() {
+                    let repeat = loss::repeat(&model.decoder, &benchmark, draws, control)?;
+                    self.add(vec![repeats::gain(repeat, self.is_trained(model))]);
+                }
+                for kind in [Kind::Control, Kind::Repeat] {
+                    (0..benchmark.draws(kind))
+                        .rev()
+                        .for_each(|draw| self.left.push_front(Step::Score(kind, draw)));
+                }
+            }
+            _ => {
+                let (scores, doubts) = (self.tally.scores(), self.tally.doubts(&[]));
+                let of = |score| repeats::best(score, &scores, &doubts, model.info.heads);
+                let best = [Score::Induction, Score::Previous, Score::Duplicate].into_iter().filter_map(of);
+                let best = best.collect();
+                self.add(best);
             }
         }
-        let (scores, doubts) = (tally.scores(), tally.doubts(&[]));
-        let of = |score| repeats::best(score, &scores, &doubts, model.info.heads);
-        let best = [Score::Induction, Score::Previous, Score::Duplicate].into_iter().filter_map(of).collect();
-        self.add(best);
         Ok(())
     }
+}
 
-    fn probe(&mut self, texts: &[Text], exchanged: &[[usize; 2]]) -> Result<()> {
-        let decoder = &self.model.decoder;
-        let mut wanted = readings::all(decoder);
-        wanted.extend(readings::order(decoder, exchanged));
-        wanted.retain(|reading| self.plan.only.contains(reading.check));
-        let total = wanted.len();
-        let mut tried = Vec::new();
-        for (at, reading) in wanted.into_iter().enumerate() {
-            self.follower.progress("trying other readings", at, total);
-            let cancelled = || self.follower.is_cancelled();
-            let control = Control { progress: &|_, _| (), cancelled: &cancelled };
-            let gains = readings::gains(&reading, decoder, texts, &control)?;
-            tried.push((reading, gains));
-        }
-        self.add(readings::findings(&tried));
-        Ok(())
+fn mean(losses: &[f32]) -> f64 {
+    losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64
+}
+
+/// The BOS token that the tokenizer puts before a text.
+fn first(model: &Model) -> Option<u32> {
+    let adds = model.tokenizer.as_ref().is_ok_and(|tokenizer| tokenizer.adds_bos());
+    model.info.bos.filter(|_| adds)
+}
+
+/// Tokens of a text that are read at most.
+fn most(model: &Model) -> usize {
+    MOST.min(model.info.context)
+}
+
+/// The most probable tokens after the beginning of a text.
+fn continuation(model: &Model, ids: &[u32], control: &Control<'_>) -> Result<Vec<u32>> {
+    let decoder = &model.decoder;
+    let given = CONTINUED.min(ids.len() / 2);
+    let mut trace = decoder.trace();
+    decoder.extend(&mut trace, &ids[..given], &Pass::plain(control))?;
+    let mut continued = Vec::new();
+    for _ in 0..CONTINUED.min(decoder.spec.context - given) {
+        let logits = decoder.logits(&trace.last.view()?.narrow(0, trace.len() - 1, 1)?)?;
+        let logits = logits.flatten_all()?.to_device(&candle_core::Device::Cpu)?.to_vec1::<f32>()?;
+        let next = explain::strongest(&logits).0 as u32;
+        continued.push(next);
+        decoder.extend(&mut trace, &[next], &Pass::plain(control))?;
     }
+    Ok(continued)
 }
 
 /// A text with its words in another order, always the same.

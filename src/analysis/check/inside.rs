@@ -42,8 +42,8 @@ impl Watch for Habits {
     }
 }
 
-/// Looks inside while `ids` are read; the trace of the pass is kept for what else is asked of it.
-pub fn look(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Result<(Trace, Vec<Finding>)> {
+/// Looks inside while `ids` are read.
+pub fn look(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Result<Vec<Finding>> {
     let spec = &decoder.spec;
     let habits = Habits((0..spec.layers * spec.heads).map(|_| Mutex::default()).collect(), spec.heads);
     let mut trace = decoder.trace();
@@ -56,7 +56,7 @@ pub fn look(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Result<(Tr
         .map(|habit| habit.into_inner().unwrap_or_else(PoisonError::into_inner))
         .collect();
     found.extend(heads(&habits, spec.heads));
-    Ok((trace, found))
+    Ok(found)
 }
 
 /// Whether the residual stream stays finite, how long it grows, and whether one of its dimensions outgrows all others.

@@ -28,6 +28,7 @@ pub const GAIN: f64 = 0.05;
 pub const ERRORS: f64 = 4.0;
 
 /// Another way to read the weights.
+#[derive(Clone)]
 pub struct Reading {
     /// The check that it belongs to.
     pub check: &'static str,
@@ -37,7 +38,7 @@ pub struct Reading {
     pub instead: String,
     /// The first layer that it changes.
     pub layer: usize,
-    change: Box<dyn Fn(&mut Decoder) + Send + Sync>,
+    change: Arc<dyn Fn(&mut Decoder) + Send + Sync>,
 }
 
 impl Reading {
@@ -47,7 +48,7 @@ impl Reading {
         instead: impl Into<String>,
         change: impl Fn(&mut Decoder) + Send + Sync + 'static,
     ) -> Self {
-        Self { check, used: used.into(), instead: instead.into(), layer: 0, change: Box::new(change) }
+        Self { check, used: used.into(), instead: instead.into(), layer: 0, change: Arc::new(change) }
     }
 
     /// A reading that changes the specification alone.

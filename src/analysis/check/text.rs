@@ -153,14 +153,14 @@ pub fn bos(gain: Gain, adds: bool) -> Finding {
 }
 
 /// Whether tokens are predicted one too late or too early: losses against the token that is read, and the one after the next.
-pub fn shifted(next: f64, same: f64, after: f64) -> Finding {
+pub fn shifted(next: f64, same: f64, after: f64, guess: f64) -> Finding {
     const CHECK: &str = "probe.shift";
     let (best, what) = match same < after {
         true => (same, "the token that is read itself"),
         false => (after, "the token after the next"),
     };
     let gain = next - best;
-    let (verdict, text) = match gain > super::readings::GAIN {
+    let (verdict, text) = match gain > super::readings::GAIN && best < guess - 0.5 {
         true => (
             Verdict::Fail,
             format!(
@@ -173,7 +173,7 @@ pub fn shifted(next: f64, same: f64, after: f64) -> Finding {
 }
 
 /// What a tokenizer makes of the texts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Encoding {
     /// Bytes of text.
     pub bytes: usize,
@@ -183,15 +183,15 @@ pub struct Encoding {
     pub unknown: usize,
     /// Tokens that are part of a character, as byte fallback makes them.
     pub partial: usize,
-    /// Whether the tokens give the text back.
-    pub round_trip: bool,
+    /// Whether the tokens give another text back.
+    pub changed: bool,
     /// Ids that the model has no embedding for.
     pub outside: usize,
 }
 
 /// Whether a tokenizer fits the text and the model.
 pub fn tokenizer(encoding: Encoding, tokens: usize, vocabulary: usize) -> Vec<Finding> {
-    let Encoding { bytes, tokens: made, unknown, partial, round_trip, outside } = encoding;
+    let Encoding { bytes, tokens: made, unknown, partial, changed, outside } = encoding;
     let each = bytes as f64 / made.max(1) as f64;
     let unknown_share = unknown as f64 / made.max(1) as f64;
     let mut found = Vec::new();
@@ -211,9 +211,9 @@ pub fn tokenizer(encoding: Encoding, tokens: usize, vocabulary: usize) -> Vec<Fi
         "at most as many as the model",
         text,
     ));
-    let (verdict, what) = match (round_trip, unknown_share > 0.01) {
+    let (verdict, what) = match (changed, unknown_share > 0.01) {
         (_, true) => (Verdict::Fail, "it does not know this text: it is broken, or of another language"),
-        (false, _) => (
+        (true, _) => (
             Verdict::Note,
             "its tokens do not give the text back byte by byte, as tokenizers that normalise text do not",
         ),
@@ -237,7 +237,7 @@ pub fn tokenizer(encoding: Encoding, tokens: usize, vocabulary: usize) -> Vec<Fi
 }
 
 /// Whether a greedy continuation goes round in circles: the share of its 4-grams that came before in it.
-pub fn continuation(ids: &[u32], ended: bool, trained: bool) -> Finding {
+pub fn continuation(ids: &[u32], trained: bool) -> Finding {
     const CHECK: &str = "text.continuation";
     const GRAM: usize = 4;
     let grams: Vec<&[u32]> = ids.windows(GRAM).collect();
@@ -250,7 +250,6 @@ pub fn continuation(ids: &[u32], ended: bool, trained: bool) -> Finding {
         (_, _, true) => (Verdict::Note, "it goes round in circles, as small models do when they are greedy"),
         _ => (Verdict::Ok, "it does not go round in circles"),
     };
-    let end = if ended { "; it came to an end" } else { "" };
-    let text = format!("{:.0}% of what it continues with repeats what it said: {what}{end}", 100.0 * share);
+    let text = format!("{:.0}% of what it continues with repeats what it said: {what}", 100.0 * share);
     Finding::new(CHECK, verdict, share, "below 0.5", text)
 }

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use anyhow::Result;
 use rayon::prelude::*;
 
 use super::{Finding, Verdict};
 use crate::{
-    checkpoint::weights::{StoredTensor, Weights},
-    model::decoder::Control,
+    checkpoint::weights::StoredTensor,
     text::{count, excerpt},
 };
 
@@ -47,7 +45,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    fn of(tensor: &StoredTensor) -> Self {
+    /// Of a stored tensor.
+    pub fn of(tensor: &StoredTensor) -> Self {
         let count = tensor.count();
         // Whole blocks of packed types, and rows, so that scales find their tiles.
         let row = tensor.shape.last().copied().unwrap_or(1).max(1);
@@ -163,19 +162,6 @@ fn hash(bytes: &[u8]) -> u64 {
         })
         .collect();
     pieces.into_iter().fold(bytes.len() as u64, mix)
-}
-
-/// Looks through every tensor.
-pub fn survey(weights: &Weights, control: &Control<'_>) -> Result<Vec<Survey>> {
-    let tensors: Vec<&StoredTensor> = weights.iter().collect();
-    let mut all = Vec::with_capacity(tensors.len());
-    for (at, tensor) in tensors.iter().enumerate() {
-        control.check()?;
-        (control.progress)(at, tensors.len());
-        all.push(Survey::of(tensor));
-    }
-    (control.progress)(tensors.len(), tensors.len());
-    Ok(all)
 }
 
 /// The layer of a tensor, the first number in its dotted name, and what its fellows in other layers are called:
