@@ -221,7 +221,7 @@ impl Checking {
                 let gains = readings::gains(reading, decoder, &self.texts, control)?;
                 self.tried.push(((**reading).clone(), gains));
             }
-            Step::Accuse => self.add(readings::findings(&self.tried)),
+            Step::Accuse => self.add(readings::findings(&self.tried, decoder, &self.texts, control)?),
         }
         Ok(())
     }

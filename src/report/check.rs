@@ -1,6 +1,6 @@
 //! The findings of a check as a table, JSON, Markdown, JUnit and SARIF.
 
-use std::fmt::Write;
+use std::{cmp::Reverse, fmt::Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -68,7 +68,7 @@ impl<'a> Check<'a> {
         mut findings: Vec<Finding>,
         earlier: &[Known],
     ) -> Self {
-        findings.sort_by(|one, other| other.verdict.cmp(&one.verdict));
+        findings.sort_by_key(|finding| Reverse(finding.verdict));
         let is_known = |finding: &Finding| {
             let key = (finding.check, finding.verdict.name(), &finding.place);
             earlier.iter().any(|it| (it.check.as_str(), it.verdict.as_str(), &it.place) == key)

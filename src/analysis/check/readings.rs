@@ -65,6 +65,11 @@ impl Reading {
         })
     }
 
+    /// Whether it changes little among tokens that are near each other.
+    fn is_far(&self) -> bool {
+        ["probe.rotary_base", "probe.rotary_scaling", "probe.window"].contains(&self.check)
+    }
+
     /// The decoder under this reading.
     pub fn of(&self, decoder: &Decoder) -> Decoder {
         let mut other = decoder.clone();
@@ -454,7 +459,8 @@ pub fn gains(
     let other = reading.of(decoder);
     let Some(first) = texts.first() else { return Ok(None) };
     // A wrong base of the rotation shows little among few tokens, but something.
-    if first.gain(reading, &other, FIRST, control)?.mean < GAIN / 5.0 {
+    let tokens = if reading.is_far() { usize::MAX } else { FIRST };
+    if first.gain(reading, &other, tokens, control)?.mean < GAIN / 5.0 {
         return Ok(None);
     }
     let mut gains = Vec::new();
@@ -468,37 +474,70 @@ pub fn gains(
     Ok(Some(gains))
 }
 
-/// The findings of the readings that were tried, of those that accuse the best of each check.
-pub fn findings(tried: &[(Reading, Option<Vec<Gain>>)]) -> Vec<Finding> {
+/// A reading that accuses, and what it gains on each text.
+struct Accuser<'a> {
+    reading: &'a Reading,
+    gains: Vec<Gain>,
+}
+
+impl Accuser<'_> {
+    fn mean(&self) -> f64 {
+        self.gains.iter().map(|gain| gain.mean).sum::<f64>() / self.gains.len() as f64
+    }
+
+    fn finding(&self, usual: String) -> Finding {
+        let Reading { check, used, instead, .. } = self.reading;
+        let squares = self.gains.iter().map(|gain| gain.error * gain.error).sum::<f64>();
+        let error = squares.sqrt() / self.gains.len() as f64;
+        let text = format!("{used} reads worse than {instead} by {:.2} ± {error:.2} nats", self.mean());
+        Finding::new(check, Verdict::Fail, self.mean(), usual, text).at(used.clone())
+    }
+}
+
+/// The findings of the readings that were tried. The best of all accuses; that of another check only where it still gains beside
+/// those that accuse already, as several readings may mend a little of what one fault has spoilt.
+pub fn findings(
+    tried: &[(Reading, Option<Vec<Gain>>)],
+    decoder: &Decoder,
+    texts: &[Text],
+    control: &Control<'_>,
+) -> Result<Vec<Finding>> {
     let mut checks: Vec<&'static str> = tried.iter().map(|(reading, _)| reading.check).collect();
     checks.dedup();
-    let mean = |gains: &[Gain]| gains.iter().map(|gain| gain.mean).sum::<f64>() / gains.len() as f64;
     let usual = format!("no other reading gains {GAIN} nats");
-    let mut found = Vec::new();
+    let (mut found, mut accusers) = (Vec::new(), Vec::new());
     for check in checks {
-        let of_check = tried.iter().filter(|(reading, _)| reading.check == check);
-        let best = of_check
-            .filter_map(|(reading, gains)| Some((reading, gains.as_deref()?)))
-            .max_by(|one, other| mean(one.1).total_cmp(&mean(other.1)));
-        let Some((reading, gains)) = best else {
-            let count = tried.iter().filter(|(reading, _)| reading.check == check).count();
-            let text = match count {
-                1 => "the other reading is no better".to_owned(),
-                _ => format!("none of {count} other readings is better"),
-            };
-            found.push(Finding::new(check, Verdict::Ok, 0.0, usual.clone(), text));
-            continue;
-        };
-        let error = gains.iter().map(|gain| gain.error * gain.error).sum::<f64>().sqrt() / gains.len() as f64;
-        let text = format!(
-            "{} reads worse than {} by {:.2} ± {error:.2} nats",
-            reading.used,
-            reading.instead,
-            mean(gains)
-        );
-        found.push(
-            Finding::new(check, Verdict::Fail, mean(gains), usual.clone(), text).at(reading.used.clone()),
-        );
+        let of_check: Vec<_> = tried.iter().filter(|(reading, _)| reading.check == check).collect();
+        let accusing =
+            of_check.iter().filter_map(|(reading, gains)| Some(Accuser { reading, gains: gains.clone()? }));
+        match accusing.max_by(|one, other| one.mean().total_cmp(&other.mean())) {
+            Some(accuser) => accusers.push(accuser),
+            None => {
+                let text = match of_check.len() {
+                    1 => "the other reading is no better".to_owned(),
+                    count => format!("none of {count} other readings is better"),
+                };
+                found.push(Finding::new(check, Verdict::Ok, 0.0, usual.clone(), text));
+            }
+        }
     }
-    found
+    accusers.sort_by(|one, other| other.mean().total_cmp(&one.mean()));
+    let mut mended = decoder.clone();
+    let mut losses: Vec<Vec<f32>> = texts.iter().map(|text| text.losses.clone()).collect();
+    for (at, accuser) in accusers.into_iter().enumerate() {
+        let reading = accuser.reading;
+        let other = reading.of(&mended);
+        let others = texts.iter().map(|text| loss::per_token(&other, &text.ids, control));
+        let others = others.collect::<Result<Vec<_>>>()?;
+        let gains: Vec<Gain> =
+            losses.iter().zip(&others).map(|(used, other)| Gain::of(used, other)).collect();
+        if at == 0 || gains.iter().all(|gain| gain.accuses()) {
+            found.push(Accuser { gains, ..accuser }.finding(usual.clone()));
+            (mended, losses) = (other, others);
+        } else {
+            let text = format!("{} is better alone, and not beside what is found above", reading.instead);
+            found.push(Finding::new(reading.check, Verdict::Ok, accuser.mean(), usual.clone(), text));
+        }
+    }
+    Ok(found)
 }
