@@ -8,7 +8,7 @@ use super::{
     score::{HeadScores, Score},
 };
 use crate::{
-    head::Head,
+    head::{Head, PerHead},
     model::{
         decoder::{Control, Decoder},
         spec::NormPlace,
@@ -78,13 +78,13 @@ pub fn row_scores(ids: &[u32], query: usize, row: &[f32]) -> HeadScores {
     scores
 }
 
-/// The scores of row `query` of every head, `[layer * heads + head]`.
+/// The scores of row `query` of every head.
 pub fn at_query(
     decoder: &Decoder,
     trace: &Trace,
     query: usize,
     control: &Control<'_>,
-) -> Result<Vec<HeadScores>> {
+) -> Result<PerHead<HeadScores>> {
     let spec = &decoder.spec;
     let mut scores = Vec::with_capacity(spec.layers * spec.heads);
     for layer in 0..spec.layers {
@@ -92,7 +92,7 @@ pub fn at_query(
         let rows = trace.rows_of_heads(layer, query)?;
         scores.extend(rows.iter().map(|row| row_scores(&trace.ids, query, row)));
     }
-    Ok(scores)
+    Ok(PerHead::new(spec.heads, scores))
 }
 
 /// Direct logit attribution: what the head's output at `query` adds to the logit of `target` by itself, less the mean

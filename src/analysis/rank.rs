@@ -19,9 +19,12 @@ use super::{
     benchmark::{Benchmark, Blocks, Kind},
     score::{HeadScores, Score},
 };
-use crate::model::{
-    attention::{Place, Rows, Tile, Watch},
-    decoder::{Control, Decoder, Pass},
+use crate::{
+    head::{Head, PerHead},
+    model::{
+        attention::{Place, Rows, Tile, Watch},
+        decoder::{Control, Decoder, Pass},
+    },
 };
 
 mod sums;
@@ -121,7 +124,7 @@ pub fn measure(
     sequences.iter_mut().for_each(|sequence| sequence.resize(longest, sequence[0]));
     let measured = |(&(kind, _), &length)| Measured { kind, blocks: benchmark.blocks(kind), length };
     let measured = draws.iter().zip(&lengths).map(measured).collect();
-    let scoring = Scoring::new(spec.layers * spec.heads, spec.heads, measured);
+    let scoring = Scoring::new(spec.layers, spec.heads, measured);
     decoder.stream(&sequences, &Pass { watch: Some(&scoring), ..Pass::plain(control) })?;
     Ok(scoring.tally())
 }
@@ -140,6 +143,7 @@ type Means = [Mean; Score::ALL.len()];
 
 /// Takes the scores of every pattern of a pass.
 struct Scoring {
+    layers: usize,
     heads: usize,
     sequences: Vec<Measured>,
     /// `[(layer * heads + head) * sequences + sequence]`.
@@ -149,10 +153,10 @@ struct Scoring {
 }
 
 impl Scoring {
-    /// Nothing measured yet, for `all` heads in layers of `heads`.
-    fn new(all: usize, heads: usize, sequences: Vec<Measured>) -> Self {
-        let means = (0..all * sequences.len()).map(|_| Mutex::default()).collect();
-        Self { heads, sequences, means, sums: Mutex::default() }
+    /// Nothing measured yet, for so many layers with `heads` in each.
+    fn new(layers: usize, heads: usize, sequences: Vec<Measured>) -> Self {
+        let means = (0..layers * heads * sequences.len()).map(|_| Mutex::default()).collect();
+        Self { layers, heads, sequences, means, sums: Mutex::default() }
     }
 
     fn means(&self, Place { layer, head, sequence }: Place) -> MutexGuard<'_, Means> {
@@ -170,7 +174,7 @@ impl Scoring {
             Draw { kind: *kind, means: scores.map(Mean::exact).collect() }
         };
         let draws = self.sequences.iter().enumerate().map(of_sequence).collect();
-        Tally::of(means.len() / self.sequences.len().max(1), draws)
+        Tally::of(self.layers, self.heads, draws)
     }
 
     /// What is summed of a tile; the same for all layers, whose tiles are alike.
@@ -231,7 +235,7 @@ pub fn draws(benchmark: &Benchmark, by: Score) -> [(Kind, usize); Kind::ALL.len(
 
 /// Every head's scores on the sequences that [`draws`] says.
 pub fn scores(decoder: &Decoder, benchmark: &Benchmark, by: Score, control: &Control<'_>) -> Result<Tally> {
-    let mut tally = Tally::new(decoder.spec.layers * decoder.spec.heads);
+    let mut tally = Tally::new(decoder.spec.layers, decoder.spec.heads);
     extend(&mut tally, decoder, benchmark, by, control)?;
     Ok(tally)
 }
@@ -280,7 +284,7 @@ pub fn settled(
     goal: Goal,
     control: &Control<'_>,
 ) -> Result<Tally> {
-    let mut tally = Tally::new(decoder.spec.layers * decoder.spec.heads);
+    let mut tally = Tally::new(decoder.spec.layers, decoder.spec.heads);
     benchmark.set_batch(benchmark.settings().batch.max(FEWEST));
     loop {
         extend(&mut tally, decoder, benchmark, by, control)?;
@@ -293,10 +297,10 @@ pub fn settled(
 }
 
 /// The order of heads by a score, best first; heads that score alike stay in layer order.
-pub fn order(scores: &[HeadScores], by: Score) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    let value = |index: usize| {
-        let value = scores[index].get(by);
+pub fn order(scores: &PerHead<HeadScores>, by: Score) -> Vec<Head> {
+    let mut order: Vec<Head> = scores.iter().map(|(head, _)| head).collect();
+    let value = |head: Head| {
+        let value = scores[head].get(by);
         if value.is_nan() { f32::NEG_INFINITY } else { value }
     };
     order.sort_by(|&a, &b| value(b).total_cmp(&value(a)));
@@ -310,30 +314,31 @@ pub struct Moved {
     pub largest: f32,
     /// The score that it is of.
     pub score: Score,
-    /// The head that it is of, `layer * heads + head`.
-    #[serde(skip)]
-    pub head: usize,
     /// How many of the first heads of the one ranking are among the first of the other.
     pub same: usize,
     /// How many first heads were looked at.
     pub of: usize,
+    /// The head that the largest move is of.
+    #[serde(flatten)]
+    pub head: Head,
 }
 
 /// Compares the scores of all heads, and the `top` first by a score.
-pub fn moved(exact: &[HeadScores], rounded: &[HeadScores], by: Score, top: usize) -> Moved {
-    let (mut largest, mut score, mut head) = (0.0f32, by, 0);
-    for (index, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
+pub fn moved(exact: &PerHead<HeadScores>, rounded: &PerHead<HeadScores>, by: Score, top: usize) -> Moved {
+    let (mut largest, mut score, mut head) = (0.0f32, by, Head::new(0, 0));
+    for ((of, exact), rounded) in exact.iter().zip(rounded.values()) {
         for one in Score::ALL {
             let move_ = (exact.get(one) - rounded.get(one)).abs();
             if move_ > largest {
-                (largest, score, head) = (move_, one, index);
+                (largest, score, head) = (move_, one, of);
             }
         }
     }
-    let first = |scores: &[HeadScores]| order(scores, by).into_iter().take(top).collect::<BTreeSet<_>>();
+    let first =
+        |scores: &PerHead<HeadScores>| order(scores, by).into_iter().take(top).collect::<BTreeSet<_>>();
     let (first_exact, first_rounded) = (first(exact), first(rounded));
     let same = first_exact.intersection(&first_rounded).count();
-    Moved { largest, score, head, same, of: first_exact.len() }
+    Moved { largest, score, same, of: first_exact.len(), head }
 }
 
 #[cfg(test)]
@@ -399,7 +404,7 @@ mod tests {
         let rule = Rule { scale: 1.5, ..Rule::default() };
         let inputs = Inputs { queries: &queries, keys: &keys, values: &values, first: 0, rule: &rule };
         let tally = |way: &dyn Attention| {
-            let scoring = Scoring::new(heads, heads, sequences.clone());
+            let scoring = Scoring::new(1, heads, sequences.clone());
             way.attend(0, &inputs, Some(&scoring), false).unwrap();
             scoring.tally()
         };
@@ -409,8 +414,9 @@ mod tests {
         );
         for kind in kinds {
             assert_eq!((host.count(kind), tiles.count(kind)), (2, 2));
-            for (&score, head) in
-                measured_on(kind).iter().flat_map(|score| (0..heads).map(move |head| (score, head)))
+            for (&score, head) in measured_on(kind)
+                .iter()
+                .flat_map(|score| (0..heads).map(move |head| (score, Head::new(0, head))))
             {
                 let (host, tiles) = (host.means(kind, score, head), tiles.means(kind, score, head));
                 assert_eq!((host.len(), tiles.len()), (2, 2));
@@ -431,22 +437,21 @@ mod tests {
             scores
         };
         let exact = [head(0.9, 0.1), head(0.5, 0.2), head(0.4, 0.3), head(0.1, 0.4)];
+        let exact = PerHead::new(2, exact.to_vec());
         let rounded = [head(0.9, 0.1), head(0.39, 0.2), head(0.4, 0.45), head(0.1, 0.4)];
+        let rounded = PerHead::new(2, rounded.to_vec());
         let moved = moved(&exact, &rounded, Score::Induction, 2);
-        assert_eq!((moved.score, moved.head, moved.same, moved.of), (Score::Sink, 2, 1, 2));
+        assert_eq!((moved.score, moved.head, moved.same, moved.of), (Score::Sink, Head::new(1, 0), 1, 2));
         assert!((moved.largest - 0.15).abs() < 1e-6);
     }
 
     #[test]
     fn order_puts_the_best_first_and_the_unmeasured_last() {
-        let scores: Vec<HeadScores> = [0.1, f32::NAN, 0.7]
-            .into_iter()
-            .map(|value| {
-                let mut scores = HeadScores::default();
-                scores.set(Score::Induction, value);
-                scores
-            })
-            .collect();
-        assert_eq!(order(&scores, Score::Induction), [2, 0, 1]);
+        let scores = PerHead::new(3, vec![0.1, f32::NAN, 0.7]).map(|&value| {
+            let mut scores = HeadScores::default();
+            scores.set(Score::Induction, value);
+            scores
+        });
+        assert_eq!(order(&scores, Score::Induction), [2, 0, 1].map(|head| Head::new(0, head)));
     }
 }

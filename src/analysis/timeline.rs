@@ -1,10 +1,11 @@
 //! How scores change over training: where the change is steepest, and when a head begins to do what it ends up doing.
 
 use super::score::{HeadScores, Score};
+use crate::head::{Head, PerHead};
 
 /// The highest `score` of any head, where it was measured.
-pub fn best(scores: &[HeadScores], score: Score) -> Option<f32> {
-    scores.iter().filter_map(|head| head.measured(score)).reduce(f32::max)
+pub fn best(scores: &PerHead<HeadScores>, score: Score) -> Option<f32> {
+    scores.values().iter().filter_map(|head| head.measured(score)).reduce(f32::max)
 }
 
 /// The stretch of training in which a quantity changes.
@@ -56,13 +57,13 @@ pub fn onset(curve: &[(u64, f32)]) -> Option<u64> {
     Some(late.0)
 }
 
-/// A score over the run, at the steps at which it was measured: of one head, `layer * heads + head`, or the best of all.
+/// A score over the run, at the steps at which it was measured: of one head, or the best of all.
 pub fn curve<'a>(
-    points: impl Iterator<Item = (u64, &'a [HeadScores])>,
-    head: Option<usize>,
+    points: impl Iterator<Item = (u64, &'a PerHead<HeadScores>)>,
+    head: Option<Head>,
     score: Score,
 ) -> Vec<(u64, f32)> {
-    let value = |scores: &[HeadScores]| match head {
+    let value = |scores: &PerHead<HeadScores>| match head {
         Some(head) => scores.get(head)?.measured(score),
         None => best(scores, score),
     };

@@ -11,7 +11,7 @@ use crate::{
     engine::protocol::{
         Bos, Candidate, Event, Explanation, HeadView, Look, Progress, PromptInput, Request, Token,
     },
-    head::Head,
+    head::{Head, PerHead},
 };
 
 /// A prompt that the engine has run, as it is shown.
@@ -47,13 +47,13 @@ pub struct Candidates {
     pub unablated: Option<Arc<[Candidate]>>,
 }
 
-/// What every head does at `query`: `[layer * heads + head]`.
+/// What every head does at `query`.
 #[derive(Clone, Debug)]
 pub struct AtQuery {
     /// The query token.
     pub query: usize,
     /// The scores of its row.
-    pub scores: Arc<[HeadScores]>,
+    pub scores: PerHead<HeadScores>,
 }
 
 /// A change that begins an epoch.

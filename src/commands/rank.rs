@@ -13,7 +13,7 @@ use crate::{
     },
     cli::{Common, RankArgs, RankFormat},
     engine::open::Model,
-    head::Head,
+    head::PerHead,
     memory,
     model::{
         decoder::{Control, Pass},
@@ -80,13 +80,12 @@ fn note_unsettled(args: &RankArgs, benchmark: &Benchmark, tally: &Tally, common:
 fn note_no_numbers(
     model: &Model,
     benchmark: &Benchmark,
-    scores: &[HeadScores],
+    scores: &PerHead<HeadScores>,
     common: &Common,
 ) -> Result<()> {
-    let none = |scores: &&HeadScores| scores.get(Score::Sink).is_nan();
-    let count = scores.iter().filter(none).count();
-    if let (Some(first), false) = (scores.iter().position(|scores| none(&scores)), common.quiet) {
-        let first = Head::new(first / model.info.heads, first % model.info.heads);
+    let none = || scores.iter().filter(|(_, scores)| scores.get(Score::Sink).is_nan());
+    let count = none().count();
+    if let (Some((first, _)), false) = (none().next(), common.quiet) {
         super::note(&format!(
             "attention of {count} of {} heads, from {first} on, is no number",
             scores.len()

@@ -138,7 +138,7 @@ impl Checking {
         if wants(&["probe"]) {
             left.extend([Step::Shifted, Step::Readings]);
         }
-        let tally = Tally::new(model.info.layers * model.info.heads);
+        let tally = Tally::new(model.info.layers, model.info.heads);
         Self {
             plan,
             left,
@@ -366,7 +366,7 @@ impl Checking {
             }
             _ => {
                 let (scores, doubts) = (self.tally.scores(), self.tally.doubts(&[]));
-                let of = |score| repeats::best(score, &scores, &doubts, model.info.heads);
+                let of = |score| repeats::best(score, &scores, &doubts);
                 let best = [Score::Induction, Score::Previous, Score::Duplicate].into_iter().filter_map(of);
                 let best = best.collect();
                 self.add(best);

@@ -29,7 +29,7 @@ use crate::{
         rank::{self, Tally},
     },
     error::told,
-    head::Head,
+    head::{Head, PerHead},
     model::{
         decoder::{Control, Decoder},
         spec::Positions,
@@ -56,7 +56,7 @@ pub struct Circuits {
     left: Vec<View>,
     ends: Option<Ends>,
     /// The previous-token score of every head.
-    previous: Option<Vec<f32>>,
+    previous: Option<PerHead<f32>>,
     /// The head that was expanded last.
     expanded: Option<(Head, Expanded)>,
 }
@@ -213,8 +213,8 @@ impl Circuits {
                 None
             }
             Stage::Spectra(spectra) => {
-                let order = spectrum::order(&spectra).into_iter().map(|index| head(model, index)).collect();
-                Some(Facts::Copying { spectra, order })
+                let spectra = PerHead::new(model.info.heads, spectra);
+                Some(Facts::Copying { order: spectrum::order(&spectra), spectra })
             }
             Stage::Corner(plot) => {
                 let mut points = plot.points;
@@ -227,9 +227,8 @@ impl Circuits {
                 None
             }
             Stage::Profiles(_, profiles) => {
-                let peaks = position::peaks(&profiles).into_iter();
-                let peaks = peaks.map(|(index, distance, share)| (head(model, index), distance, share));
-                Some(Facts::Positions { peaks: peaks.collect(), profiles })
+                let profiles = PerHead::new(model.info.heads, profiles);
+                Some(Facts::Positions { peaks: position::peaks(&profiles), profiles })
             }
             Stage::Composition(composing) => {
                 let scores = composing.finish();
@@ -307,7 +306,7 @@ impl Circuits {
                     RankSettings { length: model.info.block, seed: SEED, ..RankSettings::default() };
                 let benchmark = model.benchmark(settings)?;
                 let draws = corner::draws(&benchmark);
-                Stage::Previous(benchmark, draws, Tally::new(model.info.layers * model.info.heads))
+                Stage::Previous(benchmark, draws, Tally::new(model.info.layers, model.info.heads))
             }
             Ask::Corner => Stage::Corner(Plotting::new(decoder)?),
             Ask::Positions => Stage::Average(Averaging::new(decoder, EMBEDDING.of_layer(0)), Vec::new()),
@@ -342,7 +341,7 @@ impl Circuits {
 /// What several views share, while a step of one is taken.
 struct Shared<'a> {
     ends: &'a Option<Ends>,
-    previous: &'a Option<Vec<f32>>,
+    previous: &'a Option<PerHead<f32>>,
     expanded: &'a Option<(Head, Expanded)>,
 }
 
@@ -400,10 +399,6 @@ fn averaged(decoder: &Decoder, averages: Vec<Average>) -> Stage {
     } else {
         Stage::Profiles(averages, Vec::new())
     }
-}
-
-fn head(model: &Model, index: usize) -> Head {
-    Head::new(index / model.info.heads, index % model.info.heads)
 }
 
 fn bigram_facts(model: &Model, ask: &Ask) -> Result<Facts> {

@@ -212,7 +212,7 @@ impl Desk {
         };
         self.tell(Event::Candidates { epoch, query, top: top.into(), unablated });
         let scores = explain::at_query(&self.model.decoder, self.run.shown(), query, control)?;
-        self.tell(Event::AtQuery { epoch, query, scores: scores.into() });
+        self.tell(Event::AtQuery { epoch, query, scores });
         self.told = Some((epoch, query));
         Ok(())
     }

@@ -19,7 +19,7 @@ pub use crate::{
 };
 use crate::{
     analysis::{doubt::Doubt, score::HeadScores},
-    head::Head,
+    head::{Head, PerHead},
 };
 
 /// A token of the prompt: its id and the exact bytes it stands for (perhaps half a character, never cleaned).
@@ -300,8 +300,8 @@ pub enum Event {
         epoch: u64,
         /// The query token.
         query: usize,
-        /// `[layer * heads + head]`; `induction`, `previous`, `duplicate`, `sink`, `self` are attention, `entropy` as ever.
-        scores: Arc<[HeadScores]>,
+        /// `induction`, `previous`, `duplicate`, `sink`, `self` are attention, `entropy` as ever.
+        scores: PerHead<HeadScores>,
     },
     /// The most probable next tokens after the query token, best first.
     Candidates {
@@ -329,10 +329,10 @@ pub enum Event {
         done: usize,
         /// Sequences in all.
         total: usize,
-        /// `[layer * heads + head]`, means over the sequences measured.
-        scores: Arc<[HeadScores]>,
-        /// How far they can be trusted, `[layer * heads + head]`.
-        doubts: Arc<[Doubt]>,
+        /// Means over the sequences measured.
+        scores: PerHead<HeadScores>,
+        /// How far they can be trusted.
+        doubts: PerHead<Doubt>,
     },
     /// No ranking runs any more.
     RankingStopped,

@@ -77,7 +77,7 @@ impl Ranking {
         let ranking = Self {
             total: left.len(),
             left,
-            tally: Tally::new(model.info.layers * model.info.heads),
+            tally: Tally::new(model.info.layers, model.info.heads),
             benchmark,
         };
         ranking.tell(desk);
@@ -100,8 +100,8 @@ impl Ranking {
             settings: self.benchmark.settings(),
             done: self.total - self.left.len(),
             total: self.total,
-            scores: self.tally.scores().into(),
-            doubts: self.tally.doubts(&Score::ALL).into(),
+            scores: self.tally.scores(),
+            doubts: self.tally.doubts(&Score::ALL),
         });
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         score::{HeadScores, Score},
     },
     engine::protocol::ModelInfo,
-    head::Head,
+    head::{Head, PerHead},
     text::{count, line},
 };
 
@@ -73,20 +73,19 @@ const NAMED: usize = 5;
 
 impl<'a> Ranking<'a> {
     /// Sorts the heads, highest score first and heads of equal score in their order in the model; scores that are not
-    /// numbers come last. `scores` and `doubts` are `[layer * heads + head]`; `top` keeps that many.
+    /// numbers come last. `top` keeps that many.
     pub fn new(
         model: &'a ModelInfo,
         settings: Settings,
-        scores: &[HeadScores],
-        doubts: &[Doubt],
+        scores: &PerHead<HeadScores>,
+        doubts: &PerHead<Doubt>,
         top: Option<usize>,
     ) -> Self {
-        let name = |index: usize| Head::new(index / model.heads.max(1), index % model.heads.max(1));
-        let ranked = |index: usize| Ranked {
-            head: name(index),
-            scores: scores[index],
-            errors: doubts[index].errors,
-            ranks: doubts[index].ranks(settings.by),
+        let ranked = |head: Head| Ranked {
+            head,
+            scores: scores[head],
+            errors: doubts[head].errors,
+            ranks: doubts[head].ranks(settings.by),
         };
         let mut heads: Vec<_> = rank::order(scores, settings.by).into_iter().map(ranked).collect();
         let may_be_first = |head: &&Ranked| head.ranks.is_some_and(|ranks| ranks.low == 1);
@@ -105,11 +104,6 @@ impl<'a> Ranking<'a> {
         Self { shows_errors: shown, ..self }
     }
 
-    /// The head of an index into the scores.
-    fn head(&self, index: usize) -> Head {
-        Head::new(index / self.model.heads.max(1), index % self.model.heads.max(1))
-    }
-
     /// Aligned columns under lines that say what was measured; a score that is no number is a dash. The rank is a range where
     /// heads cannot be told apart; standard errors stand below their scores.
     pub fn table(&self) -> String {
@@ -124,7 +118,7 @@ impl<'a> Ranking<'a> {
                 model.dtype,
                 moves.largest,
                 moves.score.name(),
-                self.head(moves.head),
+                moves.head,
                 moves.same,
                 moves.of,
                 moves.of
@@ -175,12 +169,8 @@ impl<'a> Ranking<'a> {
     /// One JSON object on one line; its form is part of the command line's contract.
     pub fn json(&self) -> serde_json::Result<String> {
         let heads = self.heads.iter().map(RankedRow::from).collect();
-        let rounding = self.moves.as_ref().map(|moves| {
-            let head = self.head(moves.head);
-            Rounding { moves, layer: head.layer, head: head.head }
-        });
         let (model, settings) = (Model(self.model), &self.settings);
-        let report = Report { schema_version: 1, model, settings, rounding, heads };
+        let report = Report { schema_version: 1, model, settings, rounding: self.moves.as_ref(), heads };
         serde_json::to_string(&report).map(|line| line + "\n")
     }
 
@@ -258,17 +248,8 @@ struct Report<'a> {
     model: Model<'a>,
     settings: &'a Settings,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rounding: Option<Rounding<'a>>,
+    rounding: Option<&'a Moved>,
     heads: Vec<RankedRow<'a>>,
-}
-
-/// What rounding the weights did, in JSON.
-#[derive(Serialize)]
-struct Rounding<'a> {
-    #[serde(flatten)]
-    moves: &'a Moved,
-    layer: usize,
-    head: usize,
 }
 
 /// The model's identity, as every report's JSON has it.
@@ -371,31 +352,25 @@ mod tests {
         }
     }
 
-    fn scores() -> Vec<HeadScores> {
-        [0.25, f32::NAN, 0.912_34, 0.25]
-            .into_iter()
-            .map(|value| {
-                let mut scores = HeadScores::default();
-                scores.chance = 0.02;
-                scores.set(Score::Induction, value);
-                scores.set(Score::Previous, 1.0 - value);
-                scores
-            })
-            .collect()
+    fn scores() -> PerHead<HeadScores> {
+        PerHead::new(2, vec![0.25, f32::NAN, 0.912_34, 0.25]).map(|&value| {
+            let mut scores = HeadScores::default();
+            scores.chance = 0.02;
+            scores.set(Score::Induction, value);
+            scores.set(Score::Previous, 1.0 - value);
+            scores
+        })
     }
 
     /// The first three heads by induction may change places, of which two may be first.
-    fn doubts() -> Vec<Doubt> {
-        [(2, 4), (4, 4), (1, 2), (1, 3)]
-            .into_iter()
-            .map(|(low, high)| {
-                let mut doubt = Doubt::default();
-                doubt.errors.set(Score::Induction, 0.012_34);
-                doubt.errors.set(Score::Previous, 0.001);
-                doubt.set_ranks(Score::Induction, Some(Ranks { low, high }).filter(|_| low < 4));
-                doubt
-            })
-            .collect()
+    fn doubts() -> PerHead<Doubt> {
+        PerHead::new(2, vec![(2, 4), (4, 4), (1, 2), (1, 3)]).map(|&(low, high)| {
+            let mut doubt = Doubt::default();
+            doubt.errors.set(Score::Induction, 0.012_34);
+            doubt.errors.set(Score::Previous, 0.001);
+            doubt.set_ranks(Score::Induction, Some(Ranks { low, high }).filter(|_| low < 4));
+            doubt
+        })
     }
 
     fn ranking(model: &ModelInfo, by: Score, top: Option<usize>) -> Ranking<'_> {
@@ -441,7 +416,7 @@ mod tests {
         let model = model();
         let draws = Kind::ALL.map(|kind| (kind, 1));
         let settings = Settings { batch: 1, draws, ..settings(Score::Induction) };
-        let doubts = vec![Doubt::default(); 4];
+        let doubts = PerHead::from_fn(2, 2, |_| Doubt::default());
         let table = Ranking::new(&model, settings, &scores(), &doubts, None).table();
         let said: Vec<&str> = table.lines().skip(1).take(2).collect();
         assert!(said[0].contains("twice; 1 sequence, seed 0"), "{table}");

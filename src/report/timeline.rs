@@ -91,7 +91,7 @@ impl Timeline<'_> {
     }
 
     /// The columns of the table; those of which nothing is known are left out.
-    fn columns(&self, heads: &[usize]) -> Vec<Column> {
+    fn columns(&self, heads: &[Head]) -> Vec<Column> {
         let by = self.settings.by;
         let number = |value: Option<f32>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
         let column = |name: &str, value: &dyn Fn(&Point) -> Option<f32>| {
@@ -114,14 +114,14 @@ impl Timeline<'_> {
             columns.push(column(&name, &|point| timeline::best(&point.measured.scores, score)));
         }
         for &head in heads {
-            let name = self.head(head).to_string();
+            let name = head.to_string();
             columns.push(column(&name, &|point| point.measured.scores[head].measured(by)));
         }
         columns.into_iter().flatten().collect()
     }
 
     /// The window of the change and when each of the heads began, in words.
-    fn findings(&self, heads: &[usize]) -> String {
+    fn findings(&self, heads: &[Head]) -> String {
         let (mut out, by) = (String::new(), self.settings.by.name());
         let _ = match self.window() {
             Some(Window { from, to }) => {
@@ -134,7 +134,7 @@ impl Timeline<'_> {
         };
         for &head in heads {
             if let Some(step) = timeline::onset(&self.curve(Some(head))) {
-                let _ = writeln!(out, "{} {by} begins at step {step}", self.head(head));
+                let _ = writeln!(out, "{head} {by} begins at step {step}");
             }
         }
         out
@@ -143,7 +143,7 @@ impl Timeline<'_> {
     /// One JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
         let points = self.points.iter().map(|Point { measured, source, text }| {
-            let heads = measured.scores.iter().zip(&*measured.errors).enumerate();
+            let heads = measured.scores.iter().zip(measured.errors.values());
             let text = text.as_ref();
             Row {
                 step: measured.step,
@@ -152,15 +152,13 @@ impl Timeline<'_> {
                 icl: measured.icl,
                 text: text.map(|text| TextRow { loss: text.mean(), icl: text.icl, by_token: &text.by_token }),
                 repeat: Repeat::of(measured),
-                heads: heads
-                    .map(|(at, (scores, errors))| HeadRow::new(self.head(at), scores, errors))
-                    .collect(),
+                heads: heads.map(|((head, scores), errors)| HeadRow::new(head, scores, errors)).collect(),
             }
         });
-        let onsets = (0..self.heads()).filter_map(|at| {
-            let head = self.head(at);
-            let step = timeline::onset(&self.curve(Some(at)))?;
-            Some(Onset { layer: head.layer, head: head.head, step })
+        let heads = self.points.first().into_iter().flat_map(|point| point.measured.scores.iter());
+        let onsets = heads.filter_map(|(head, _)| {
+            let step = timeline::onset(&self.curve(Some(head)))?;
+            Some(Onset { head, step })
         });
         let report = Report {
             schema_version: 1,
@@ -191,8 +189,7 @@ impl Timeline<'_> {
                 text.map(|text| text.icl.score.to_string()),
             ]
             .map(Option::unwrap_or_default);
-            for (at, scores) in measured.scores.iter().enumerate() {
-                let Head { layer, head } = self.head(at);
+            for (Head { layer, head }, scores) in measured.scores.iter() {
                 let _ = write!(out, "{},{},{layer},{head}", measured.step, repeat.join(","));
                 for value in values(scores) {
                     let _ = if value.is_nan() { write!(out, ",") } else { write!(out, ",{value}") };
@@ -204,8 +201,8 @@ impl Timeline<'_> {
     }
 
     /// The score that the timeline is about, of one head or the best of all.
-    fn curve(&self, head: Option<usize>) -> Vec<(u64, f32)> {
-        let points = self.points.iter().map(|point| (point.measured.step, &*point.measured.scores));
+    fn curve(&self, head: Option<Head>) -> Vec<(u64, f32)> {
+        let points = self.points.iter().map(|point| (point.measured.step, &point.measured.scores));
         timeline::curve(points, head, self.settings.by)
     }
 
@@ -214,17 +211,9 @@ impl Timeline<'_> {
     }
 
     /// The heads that score best in the last snapshot.
-    fn best_heads(&self) -> Vec<usize> {
-        let last = self.points.last().map_or(&[][..], |point| &point.measured.scores);
-        rank::order(last, self.settings.by).into_iter().take(SHOWN).collect()
-    }
-
-    fn heads(&self) -> usize {
-        self.points.first().map_or(0, |point| point.measured.scores.len())
-    }
-
-    fn head(&self, at: usize) -> Head {
-        Head::new(at / self.model.heads.max(1), at % self.model.heads.max(1))
+    fn best_heads(&self) -> Vec<Head> {
+        let order = |point: &Point| rank::order(&point.measured.scores, self.settings.by);
+        self.points.last().map(order).into_iter().flatten().take(SHOWN).collect()
     }
 }
 
@@ -244,8 +233,8 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct Onset {
-    layer: usize,
-    head: usize,
+    #[serde(flatten)]
+    head: Head,
     step: u64,
 }
 

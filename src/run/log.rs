@@ -11,7 +11,7 @@ use crate::{
         loss::Icl,
         score::{HeadScores, Score},
     },
-    head::Head,
+    head::{Head, PerHead},
 };
 
 /// What was logged, as far as it can be read.
@@ -85,16 +85,15 @@ impl HeadEntry {
 }
 
 impl Entry {
-    /// What was measured of a model with so many heads a layer; what only training knows is left open.
-    pub fn new(measured: &Measured, heads: usize) -> Self {
-        let of_head = |(at, scores)| HeadEntry::new(Head::new(at / heads, at % heads), scores);
+    /// What was measured; what only training knows is left open.
+    pub fn new(measured: &Measured) -> Self {
         Self {
             step: measured.step,
             held_out_loss: measured.held_out,
             repeat_gain: measured.gain,
             length: measured.length,
             icl: measured.icl,
-            heads: measured.scores.iter().enumerate().map(of_head).collect(),
+            heads: measured.scores.iter().map(|(head, scores)| HeadEntry::new(head, scores)).collect(),
             ..Self::default()
         }
     }
@@ -102,15 +101,18 @@ impl Entry {
     /// The same as it was measured, for a model of so many layers and heads in each; heads that it does not have are left
     /// out.
     pub fn measured(&self, layers: usize, heads: usize) -> Measured {
-        let mut known = self.heads.iter().filter(|head| head.layer < layers && head.head < heads).peekable();
-        let count = if known.peek().is_some() { layers * heads } else { 0 };
-        let mut scores = vec![HeadScores::default(); count];
-        known.for_each(|head| scores[head.layer * heads + head.head] = head.scores());
+        let known = self.heads.iter().filter(|head| head.layer < layers && head.head < heads);
+        let known: BTreeMap<Head, HeadScores> =
+            known.map(|entry| (Head::new(entry.layer, entry.head), entry.scores())).collect();
+        let scores = match known.is_empty() {
+            true => PerHead::default(),
+            false => PerHead::from_fn(layers, heads, |head| known.get(&head).copied().unwrap_or_default()),
+        };
         Measured {
             step: self.step,
             source: Source::Log,
             length: self.length,
-            scores: scores.into(),
+            scores,
             gain: self.repeat_gain,
             held_out: self.held_out_loss,
             icl: self.icl,
@@ -185,21 +187,23 @@ mod tests {
 
     #[test]
     fn what_was_measured_is_read_as_it_was_written() {
-        let mut scores = vec![HeadScores::default(); 4];
-        scores[3].set(Score::Induction, 0.1);
-        scores[3].set(Score::Previous, 1.0 / 3.0);
-        scores[3].set(Score::Sink, 0.5);
+        let (first, last) = (Head::new(0, 0), Head::new(1, 1));
+        let mut known = HeadScores::default();
+        known.set(Score::Induction, 0.1);
+        known.set(Score::Previous, 1.0 / 3.0);
+        known.set(Score::Sink, 0.5);
+        let scores = PerHead::from_fn(2, 2, |head| if head == last { known } else { HeadScores::default() });
         let measured = Measured {
             step: 7,
             source: Source::Here,
             length: Some(19),
-            scores: scores.clone().into(),
+            scores,
             gain: Some(0.3),
             held_out: Some(5.7),
             icl: Some(Icl { early: 13, late: 125, score: -0.1 }),
             ..Measured::default()
         };
-        let entry = Entry { tokens: 3, train_loss: Some(6.5), ..Entry::new(&measured, 2) };
+        let entry = Entry { tokens: 3, train_loss: Some(6.5), ..Entry::new(&measured) };
         let line = entry.line().unwrap();
         assert!(
             line.starts_with(r#"{"schema_version":1,"step":7,"tokens":3,"train_loss":6.5,"held_out"#),
@@ -207,8 +211,10 @@ mod tests {
         );
         let log = Log::parse(&line);
         let read = log.at(7).unwrap().measured(2, 2);
-        assert_eq!(read.scores[3].get(Score::Previous), 1.0 / 3.0);
-        assert!(read.scores[3].get(Score::Sink).is_nan() && read.scores[0].get(Score::Induction).is_nan());
+        assert_eq!(read.scores[last].get(Score::Previous), 1.0 / 3.0);
+        assert!(
+            read.scores[last].get(Score::Sink).is_nan() && read.scores[first].get(Score::Induction).is_nan()
+        );
         assert_eq!((read.source, read.length, read.gain), (Source::Log, Some(19), Some(0.3)));
         assert_eq!((read.held_out, read.icl), (measured.held_out, measured.icl));
         // Another model has no such head.

@@ -1,7 +1,5 @@
 //! What is known of a model at a step of its training, and how it is measured.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 
 use crate::{
@@ -11,6 +9,7 @@ use crate::{
         rank,
         score::{HeadScores, Score},
     },
+    head::PerHead,
     model::decoder::{Control, Decoder},
 };
 
@@ -33,10 +32,10 @@ pub struct Measured {
     pub source: Source,
     /// Tokens in the block that is repeated.
     pub length: Option<usize>,
-    /// Scores of every head, `[layer * heads + head]`; empty where they are not known.
-    pub scores: Arc<[HeadScores]>,
-    /// The standard errors of these, `[layer * heads + head]`; empty where they are not known.
-    pub errors: Arc<[HeadScores]>,
+    /// Scores of every head; empty where they are not known.
+    pub scores: PerHead<HeadScores>,
+    /// The standard errors of these; empty where they are not known.
+    pub errors: PerHead<HeadScores>,
     /// Mean losses on both copies of the block; a log has only their difference.
     pub repeat: Option<Repeat>,
     /// Mean loss on the first copy of the block minus that on the second.
@@ -64,8 +63,8 @@ impl Measured {
             step,
             source: Source::Here,
             length: Some(settings.length),
-            scores: tally.scores().into(),
-            errors: tally.errors().into(),
+            scores: tally.scores(),
+            errors: tally.errors(),
             repeat: Some(repeat),
             gain: Some(repeat.gain()),
             held_out: None,

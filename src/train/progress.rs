@@ -94,16 +94,13 @@ impl Report {
     fn by_length(&self) -> impl Iterator<Item = &Measured> {
         self.shorter.iter().chain([&self.measured])
     }
+}
 
-    /// The head of each layer with the highest of a score, and that.
-    fn best(&self, measured: &Measured, score: Score) -> Vec<(Head, f32)> {
-        let layers = measured.scores.chunks(self.heads).enumerate();
-        let best = layers.filter_map(|(layer, scores)| {
-            let head = *rank::order(scores, score).first()?;
-            Some((Head::new(layer, head), scores[head].get(score)))
-        });
-        best.collect()
-    }
+/// The head of each layer with the highest of a score, and that.
+fn best(measured: &Measured, score: Score) -> Vec<(Head, f32)> {
+    let order = rank::order(&measured.scores, score);
+    let best = (0..).map_while(|layer| order.iter().copied().find(|head| head.layer == layer));
+    best.map(|head| (head, measured.scores[head].get(score))).collect()
 }
 
 /// What a report says of one length: tokens in the block, the loss on its second copy, and the gain of that.
@@ -124,7 +121,7 @@ fn line(report: &Report) -> String {
         let Some((length, second, _)) = repeat(measured) else { continue };
         let _ = write!(text, "  [{length}] second copy {second:.2}");
         for score in [Score::Induction, Score::Previous] {
-            let best = report.best(measured, score);
+            let best = best(measured, score);
             let best: Vec<String> = best.iter().map(|(_, score)| format!("{score:.2}")).collect();
             if !best.is_empty() {
                 let _ = write!(text, " {} {}", score.name(), best.join("/"));
@@ -157,9 +154,9 @@ pub fn table(report: &Report) -> String {
             text,
             "repeats of {length:<3}       second copy {second:.3} nats per token, gain {gain:.3}"
         );
-        let inductions = report.best(measured, Score::Induction);
+        let inductions = best(measured, Score::Induction);
         for ((head, induction), (other, previous)) in
-            inductions.into_iter().zip(report.best(measured, Score::Previous))
+            inductions.into_iter().zip(best(measured, Score::Previous))
         {
             let _ = writeln!(
                 text,

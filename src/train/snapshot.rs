@@ -47,8 +47,6 @@ pub struct Report {
     pub measured: Measured,
     /// The same on shorter blocks, where there are.
     pub shorter: Vec<Measured>,
-    /// Heads of a layer.
-    pub heads: usize,
     /// Made-up names in prompts; empty where the text has none.
     pub names: Vec<NameGuess>,
     /// Learning rate of the step before.
@@ -67,7 +65,7 @@ impl Report {
             train_loss: self.train_loss,
             learning_rate: self.learning_rate,
             seconds: (self.seconds * 1e3).round() / 1e3,
-            ..Entry::new(&self.measured, self.heads)
+            ..Entry::new(&self.measured)
         }
     }
 }
@@ -157,7 +155,6 @@ impl<'a> Snapshots<'a> {
             train_loss: None,
             measured: Measured { held_out: Some(text.mean() as f32), icl: Some(text.icl), ..measure(usual)? },
             shorter,
-            heads: model.info.heads,
             names,
             learning_rate: self.settings.rate(step.saturating_sub(1)),
             seconds: 0.,

@@ -12,6 +12,7 @@ use attnscope::{
             Bos, Comparison, Event, Measured, Pair, PromptInput, RankSettings, Request, RunView, Source,
         },
     },
+    head::Head,
     model::decoder::Control,
     train::{self, Settings, text::Corpus},
 };
@@ -86,8 +87,8 @@ fn a_run_opens_at_its_end_with_what_was_logged_and_is_measured_on_request() {
     let point = &seen.points[2];
     assert!(point.held_out.unwrap() > 0.0 && point.icl.unwrap().late <= 40 && point.gain.is_some());
     assert!(
-        point.scores[3].measured(Score::Induction).is_some()
-            && point.scores[3].measured(Score::Sink).is_none()
+        point.scores[Head::new(1, 1)].measured(Score::Induction).is_some()
+            && point.scores[Head::new(1, 1)].measured(Score::Sink).is_none()
     );
     // All is logged: nothing is measured unless it is asked for.
     engine.send(Request::Watch(true));
@@ -101,7 +102,7 @@ fn a_run_opens_at_its_end_with_what_was_logged_and_is_measured_on_request() {
     let settings = RankSettings { length: model.info.block, ..RankSettings::default() };
     let benchmark = model.benchmark(settings).unwrap();
     let alone = Measured::measure(2, &model.decoder, &benchmark, Score::Induction, &Control::FREE).unwrap();
-    assert_eq!((&*all.points[2].scores, all.points[2].gain), (&*alone.scores, alone.gain));
+    assert_eq!((&all.points[2].scores, all.points[2].gain), (&alone.scores, alone.gain));
     // Another snapshot in the place of this one: what was measured stays.
     engine.send(Request::Open { model: Some(all.snapshots[1].model.clone()) });
     let scrubbed = run(&engine, |run| run.open == Some(1));

@@ -24,7 +24,7 @@ use attnscope::{
     },
     checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
-    head::Head,
+    head::{Head, PerHead},
     model::decoder::{Control, Pass},
 };
 use candle_core::{DType, Device, Tensor};
@@ -86,12 +86,13 @@ fn eigenvalues_and_copying_are_those_of_the_expanded_circuit() {
         let decoder = &case.model.decoder;
         let ends = Ends::of(decoder, Embedding::Effective, &FREE).unwrap();
         let spectra = spectrum::ov_spectra(decoder, &ends, &FREE).unwrap();
-        let copying: Vec<f32> = spectra.iter().map(|spectrum| spectrum.positivity() as f32).collect();
+        let copying: Vec<f32> =
+            spectra.values().iter().map(|spectrum| spectrum.positivity() as f32).collect();
         case.check("copying", &copying, 1e-4);
         let sizes = |spectrum: &spectrum::Spectrum| -> Vec<f32> {
             spectrum.0.iter().map(|value| value.re.hypot(value.im) as f32).collect()
         };
-        case.check("eigenvalues", &spectra.iter().flat_map(sizes).collect::<Vec<_>>(), 1e-4);
+        case.check("eigenvalues", &spectra.values().iter().flat_map(sizes).collect::<Vec<_>>(), 1e-4);
     }
 }
 
@@ -208,7 +209,8 @@ fn positional_profiles_are_those_of_the_average_token() {
 fn the_corner_is_that_of_the_expanded_circuits() {
     for case in cases() {
         let ends = Ends::of(&case.model.decoder, Embedding::Effective, &FREE).unwrap();
-        let points = corner::corner(&case.model.decoder, &ends, &case.numbers("previous"), &FREE).unwrap();
+        let previous = PerHead::new(case.model.info.heads, case.numbers("previous"));
+        let points = corner::corner(&case.model.decoder, &ends, &previous, &FREE).unwrap();
         let matching: Vec<f32> = points.iter().map(|point| point.matching as f32).collect();
         let traces: Vec<f32> = points.iter().map(|point| point.trace as f32).collect();
         case.check("matching", &matching, 1e-3);
@@ -228,13 +230,8 @@ fn the_shipped_model_composes_its_previous_token_head_into_its_induction_heads()
     let settings = RankSettings { length: 50, ..RankSettings::default() };
     let benchmark = model.benchmark(settings).unwrap();
     let scores = rank::measure(decoder, &benchmark, &[(Sequence::Repeat, 0)], &FREE).unwrap().scores();
-    let previous: Vec<f32> = scores.iter().map(|head| head.get(Score::Previous)).collect();
-    let heads = model.info.heads;
-    let induction: BTreeSet<Head> = rank::order(&scores, Score::Induction)
-        .into_iter()
-        .map(|index| Head::new(index / heads, index % heads))
-        .take(4)
-        .collect();
+    let previous = scores.map(|head| head.get(Score::Previous));
+    let induction: BTreeSet<Head> = rank::order(&scores, Score::Induction).into_iter().take(4).collect();
 
     let composition = Composition::of(decoder, 0, 8, &FREE).unwrap();
     let edges = composition.edges(Kind::Key, None, 4);

@@ -7,7 +7,7 @@ use attnscope::{
         score::{HeadScores, Score},
     },
     checkpoint::weights::{StoredTensor, WeightType, Weights},
-    head::Head,
+    head::{Head, PerHead},
     model::{
         decoder::{Control, Decoder, Pass},
         families, load,
@@ -24,11 +24,11 @@ use rand_chacha::{
 const VOCABULARY: usize = 64;
 const CONTEXT: usize = 160;
 
-fn scores(decoder: &Decoder, settings: RankSettings) -> Vec<HeadScores> {
+fn scores(decoder: &Decoder, settings: RankSettings) -> PerHead<HeadScores> {
     let vocabulary = decoder.spec.vocabulary as u32;
     let benchmark =
         Benchmark::new((1..vocabulary).collect(), Some(0), decoder.spec.context, settings).unwrap();
-    let mut tally = rank::Tally::new(decoder.spec.layers * decoder.spec.heads);
+    let mut tally = rank::Tally::new(decoder.spec.layers, decoder.spec.heads);
     for kind in Kind::ALL {
         let draws: Vec<(Kind, usize)> = (0..benchmark.draws(kind)).map(|draw| (kind, draw)).collect();
         tally.merge(rank::measure(decoder, &benchmark, &draws, &Control::FREE).unwrap());
@@ -124,11 +124,12 @@ fn a_hand_built_induction_head_scores_above_99_percent() {
     let decoder = built_by_hand();
     for length in [5, 17, 31] {
         let scores = scores(&decoder, RankSettings { length, ..RankSettings::default() });
-        assert!(scores[0].get(Score::Previous) > 0.99, "length {length}: {scores:?}");
-        assert!(scores[1].get(Score::Induction) > 0.99, "length {length}: {scores:?}");
-        assert!(scores[1].get(Score::Prefix) > 0.99, "length {length}: {scores:?}");
-        assert!(scores[0].get(Score::Induction) < 0.01, "length {length}: {scores:?}");
-        assert!(scores[1].chance < 0.2, "length {length}: {scores:?}");
+        let [first, second] = [0, 1].map(|layer| &scores[Head::new(layer, 0)]);
+        assert!(first.get(Score::Previous) > 0.99, "length {length}: {scores:?}");
+        assert!(second.get(Score::Induction) > 0.99, "length {length}: {scores:?}");
+        assert!(second.get(Score::Prefix) > 0.99, "length {length}: {scores:?}");
+        assert!(first.get(Score::Induction) < 0.01, "length {length}: {scores:?}");
+        assert!(second.chance < 0.2, "length {length}: {scores:?}");
     }
 }
 
@@ -168,7 +169,7 @@ fn a_random_model_scores_its_chance_level() {
     let scores = scores(&random(), RankSettings { length, batch: 16, bos: Bos::On, seed: 3 });
     // Uniform attention: the mean of 1 / (visible keys) over the second copy.
     let uniform = (0..length).map(|i| 1.0 / (2 + length + i) as f32).sum::<f32>() / length as f32;
-    for head in &scores {
+    for head in scores.values() {
         assert!((head.get(Score::Induction) - uniform).abs() < 0.2 * uniform, "{head:?} for {uniform}");
         assert!((head.chance - uniform).abs() < 0.2 * uniform, "{head:?} for {uniform}");
         assert!((head.get(Score::Prefix) - 0.0307).abs() < 0.004, "{head:?}");
@@ -195,13 +196,13 @@ fn draws_are_measured_one_by_one() {
             trace
         })
         .collect();
-    for flat in 0..8 {
+    for (head, scores) in scores.iter() {
         let of_draw = |trace: &Trace| {
-            let pattern = trace.matrix(Head::new(flat / 4, flat % 4)).unwrap();
+            let pattern = trace.matrix(head).unwrap();
             (11..21).map(|query| f64::from(pattern[query * 21 + query - 10])).sum::<f64>() / 10.0
         };
         let expected: Vec<f64> = traces.iter().map(of_draw).collect();
-        let found = tally.means(Kind::Repeat, Score::Duplicate, flat);
+        let found = tally.means(Kind::Repeat, Score::Duplicate, head);
         assert_eq!(found.len(), 11);
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
@@ -209,8 +210,8 @@ fn draws_are_measured_one_by_one() {
         let mean = expected.iter().sum::<f64>() / 11.0;
         let variance = expected.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / 10.0;
         let error = (variance / 11.0).sqrt();
-        assert!((f64::from(scores[flat].get(Score::Duplicate)) - mean).abs() < 1e-6);
-        assert!((f64::from(errors[flat].get(Score::Duplicate)) - error).abs() < 1e-3 * error);
+        assert!((f64::from(scores.get(Score::Duplicate)) - mean).abs() < 1e-6);
+        assert!((f64::from(errors[head].get(Score::Duplicate)) - error).abs() < 1e-3 * error);
     }
 }
 
@@ -236,9 +237,8 @@ fn sequences_are_drawn_until_the_leaders_are_known() {
     // The same as when so many were asked for.
     let again = scores(16);
     assert_eq!(tally.scores().len(), 8);
-    for (one, other) in
-        tally.scores().iter().chain(&tally.errors()).zip(again.scores().iter().chain(&again.errors()))
-    {
+    let both = |tally: &rank::Tally| [tally.scores().values(), tally.errors().values()].concat();
+    for (one, other) in both(&tally).iter().zip(&both(&again)) {
         for score in Score::ALL {
             assert!((one.get(score) - other.get(score)).abs() < 1e-6, "{score:?}: {one:?} and {other:?}");
         }

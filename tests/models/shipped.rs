@@ -20,7 +20,7 @@ use attnscope::{
         open::{Model, OpenRequest},
         protocol::{Bos, PromptInput},
     },
-    head::Head,
+    head::{Head, PerHead},
     model::{
         decoder::{Control, Pass},
         edit::Edit,
@@ -38,19 +38,18 @@ fn open(name: &str) -> Model {
     Model::open(&OpenRequest { model: Some(name.into()), ..OpenRequest::default() }, &Nobody).unwrap()
 }
 
-fn scores(model: &Model, length: usize) -> Vec<HeadScores> {
+fn scores(model: &Model, length: usize) -> PerHead<HeadScores> {
     let benchmark = model.benchmark(RankSettings { length, batch: 8, ..RankSettings::default() }).unwrap();
     let draws: Vec<_> = (0..8).map(|draw| (Sequence::Repeat, draw)).collect();
-    let mut tally = Tally::new(model.info.layers * model.info.heads);
+    let mut tally = Tally::new(model.info.layers, model.info.heads);
     tally.merge(rank::measure(&model.decoder, &benchmark, &draws, &Control::FREE).unwrap());
     tally.scores()
 }
 
 /// The head of a layer that scores best, and how much.
-fn best(model: &Model, layer: usize, scores: &[HeadScores], by: Score) -> (Head, f32) {
-    let heads = (0..model.info.heads).map(|head| Head::new(layer, head));
-    let value = |head: Head| scores[head.layer * model.info.heads + head.head].get(by);
-    heads.map(|head| (head, value(head))).max_by(|one, other| one.1.total_cmp(&other.1)).unwrap()
+fn best(layer: usize, scores: &PerHead<HeadScores>, by: Score) -> (Head, f32) {
+    let heads = scores.iter().filter(|(head, _)| head.layer == layer);
+    heads.map(|(head, scores)| (head, scores.get(by))).max_by(|one, other| one.1.total_cmp(&other.1)).unwrap()
 }
 
 /// The most probable token after a prompt, and the probability of each.
@@ -172,8 +171,14 @@ fn the_run_of_the_two_layer_model_is_shipped() {
     let run = Run::of("attn-2l").unwrap();
     assert_eq!(run.snapshots.len(), 16);
     let before = scores(&open(&run.snapshots[5].model), 25);
-    assert!(before.iter().all(|scores| scores.get(Score::Induction) < 0.1), "{}", run.snapshots[5].model);
-    assert!(scores(&open("attn-2l@2000"), 25).iter().any(|scores| scores.get(Score::Induction) > 0.2));
+    assert!(
+        before.values().iter().all(|scores| scores.get(Score::Induction) < 0.1),
+        "{}",
+        run.snapshots[5].model
+    );
+    assert!(
+        scores(&open("attn-2l@2000"), 25).values().iter().any(|scores| scores.get(Score::Induction) > 0.2)
+    );
     assert_eq!(open("attn-2l@step-007000").info.name, "attn-2l@step-007000");
     for (name, said) in [("attn-2l@step7", "0, 200, 500"), ("bigram@main", "at steps 3000")] {
         let error = embedded::open(name).err().unwrap().to_string();
@@ -217,7 +222,7 @@ fn one_layer_only_remembers() {
     let model = open("attn-1l");
     assert_eq!(model.info.layers, 1);
     for length in LENGTHS {
-        let (head, induction) = best(&model, 0, &scores(&model, length), Score::Induction);
+        let (head, induction) = best(0, &scores(&model, length), Score::Induction);
         assert!(induction < 0.1, "{head} at {length}: {induction}");
     }
     let (right, _) = names(&model, &BTreeSet::new());
@@ -226,7 +231,7 @@ fn one_layer_only_remembers() {
     assert!(right <= 3, "{right} of 30 fresh names, mean probability {probability}");
     let ends = Ends::of(&model.decoder, Embedding::Effective, &Control::FREE).unwrap();
     let spectra = spectrum::ov_spectra(&model.decoder, &ends, &Control::FREE).unwrap();
-    let copying = spectra.iter().filter(|spectrum| spectrum.positivity() > 0.5).count();
+    let copying = spectra.values().iter().filter(|spectrum| spectrum.positivity() > 0.5).count();
     assert!(copying > 0, "no head copies");
 }
 
@@ -235,11 +240,11 @@ fn two_layers_do_induction_at_every_length_and_copy_made_up_names() {
     let model = open("attn-2l");
     for length in LENGTHS {
         let scores = scores(&model, length);
-        let (head, previous) = best(&model, 0, &scores, Score::Previous);
+        let (head, previous) = best(0, &scores, Score::Previous);
         assert!(previous > 0.6, "{head} at {length}: {previous}");
-        let (head, induction) = best(&model, 1, &scores, Score::Induction);
+        let (head, induction) = best(1, &scores, Score::Induction);
         assert!(induction > 0.6, "{head} at {length}: {induction}");
-        let (head, induction) = best(&model, 0, &scores, Score::Induction);
+        let (head, induction) = best(0, &scores, Score::Induction);
         assert!(induction < 0.1, "{head} at {length}: {induction}");
     }
     let (right, probability) = names(&model, &BTreeSet::new());
@@ -259,7 +264,7 @@ fn two_layers_copy_names_that_nobody_tried_before() {
 fn without_the_previous_token_head_the_names_are_gone() {
     let model = open("attn-2l");
     let scores = scores(&model, 25);
-    let (previous, _) = best(&model, 0, &scores, Score::Previous);
+    let (previous, _) = best(0, &scores, Score::Previous);
     let (_, whole) = names(&model, &BTreeSet::new());
     let (right, left) = names(&model, &BTreeSet::from([previous]));
     assert!(right <= 2 && left < whole / 2.0, "{right} of 10, mean probability {whole} -> {left}");
@@ -271,7 +276,7 @@ fn without_the_previous_token_head_the_names_are_gone() {
     // And so are they without the heads that look for what the previous-token head wrote.
     let induction: BTreeSet<Head> = (0..model.info.heads)
         .map(|head| Head::new(1, head))
-        .filter(|head| scores[head.layer * model.info.heads + head.head].get(Score::Induction) > 0.3)
+        .filter(|head| scores[*head].get(Score::Induction) > 0.3)
         .collect();
     let (right, left) = names(&model, &induction);
     assert!(right <= 3 && left < whole / 4.0, "without {induction:?}: {right} of 10, {whole} -> {left}");
@@ -281,13 +286,13 @@ fn without_the_previous_token_head_the_names_are_gone() {
 fn the_previous_token_head_and_the_induction_heads_compose_through_keys() {
     let model = open("attn-2l");
     let scores = scores(&model, 25);
-    let (previous, _) = best(&model, 0, &scores, Score::Previous);
-    let (induction, _) = best(&model, 1, &scores, Score::Induction);
+    let (previous, _) = best(0, &scores, Score::Previous);
+    let (induction, _) = best(1, &scores, Score::Induction);
     let composition = Composition::of(&model.decoder, 0, 8, &Control::FREE).unwrap();
     let strongest = &composition.edges(Kind::Key, None, 1)[0];
     let strong: Vec<Head> = (0..model.info.heads)
         .map(|head| Head::new(1, head))
-        .filter(|head| scores[head.layer * model.info.heads + head.head].get(Score::Induction) > 0.3)
+        .filter(|head| scores[*head].get(Score::Induction) > 0.3)
         .collect();
     assert_eq!(strongest.earlier, previous);
     assert!(strong.contains(&strongest.later), "{:?} is not among {strong:?}", strongest.later);
@@ -304,7 +309,7 @@ fn smeared_keys_let_one_layer_do_induction() {
     let model = open("attn-1l-smeared");
     assert_eq!(model.info.layers, 1);
     for length in LENGTHS {
-        let (head, induction) = best(&model, 0, &scores(&model, length), Score::Induction);
+        let (head, induction) = best(0, &scores(&model, length), Score::Induction);
         assert!(induction > 0.5, "{head} at {length}: {induction}");
     }
     let (right, _) = names(&model, &BTreeSet::new());

@@ -16,7 +16,7 @@ use attnscope::{
         open::{Model, OpenRequest},
         protocol::{Bos, PromptInput},
     },
-    head::Head,
+    head::{Head, PerHead},
     model::{
         decoder::{Control, Pass},
         place::DtypeChoice,
@@ -33,7 +33,7 @@ struct Reference {
     /// The last row of some heads' patterns.
     rows: BTreeMap<String, Vec<f32>>,
     sequences: Vec<Vec<u32>>,
-    /// `[layer * heads + head]`.
+    /// In the order of the heads in the model.
     induction: Vec<f32>,
     previous: Vec<f32>,
     duplicate: Vec<f32>,
@@ -79,7 +79,7 @@ fn a_prompt_agrees_with_the_reference() {
     assert_eq!(explain::strongest(&logits).0 as u32, reference.top[0].0);
 }
 
-fn ranking(model: &Model) -> Vec<HeadScores> {
+fn ranking(model: &Model) -> PerHead<HeadScores> {
     tally(model).scores()
 }
 
@@ -89,7 +89,7 @@ fn tally(model: &Model) -> Tally {
         .into_iter()
         .flat_map(|kind| (0..benchmark.draws(kind)).map(move |draw| (kind, draw)))
         .collect();
-    let mut tally = Tally::new(model.info.layers * model.info.heads);
+    let mut tally = Tally::new(model.info.layers, model.info.heads);
     tally.merge(rank::measure(&model.decoder, &benchmark, &draws, &Control::FREE).unwrap());
     tally
 }
@@ -110,19 +110,15 @@ fn a_ranking_agrees_with_the_reference() {
     ];
     for (score, expected) in expected {
         assert_eq!(scores.len(), expected.len());
-        for (index, (scores, expected)) in scores.iter().zip(expected).enumerate() {
+        for ((head, scores), expected) in scores.iter().zip(expected) {
             let value = scores.get(score);
-            assert!(
-                (value - expected).abs() < 1e-4,
-                "{}, head {index}: {value} for {expected}",
-                score.name()
-            );
+            assert!((value - expected).abs() < 1e-4, "{}, head {head}: {value} for {expected}", score.name());
         }
-        for (index, (errors, expected)) in errors.iter().zip(&reference.errors[score.name()]).enumerate() {
+        for ((head, errors), expected) in errors.iter().zip(&reference.errors[score.name()]) {
             let error = errors.get(score);
             assert!(
                 (error - expected).abs() < 1e-5,
-                "error of {}, head {index}: {error} for {expected}",
+                "error of {}, head {head}: {error} for {expected}",
                 score.name()
             );
         }
@@ -133,14 +129,14 @@ fn a_ranking_agrees_with_the_reference() {
 fn leaders_that_change_places_with_the_seed_are_not_told_apart() {
     let model = open();
     let doubts = tally(&model).doubts(&Score::ALL);
-    let ranks = |head: Head, score| doubts[head.layer * 9 + head.head].ranks(score).unwrap();
+    let ranks = |head: Head, score| doubts[head].ranks(score).unwrap();
     for head in [Head::new(8, 0), Head::new(14, 3)] {
         assert_eq!(ranks(head, Score::Duplicate), Ranks { low: 1, high: 2 }, "{head}");
     }
     // By induction the first is told apart from the second, and so from all.
     assert_eq!(ranks(Head::new(18, 6), Score::Induction), Ranks::one(1));
     assert_eq!(ranks(Head::new(17, 3), Score::Induction).low, 2);
-    assert!(doubts[0].ranks(Score::Tl).is_none(), "of one sequence nothing is known");
+    assert!(doubts[Head::new(0, 0)].ranks(Score::Tl).is_none(), "of one sequence nothing is known");
 }
 
 #[test]
@@ -149,17 +145,14 @@ fn the_known_heads_lead() {
     let scores = ranking(&model);
     let leaders = |score, count: usize| -> Vec<String> {
         let order = rank::order(&scores, score);
-        order[..count].iter().map(|index| Head::new(index / 9, index % 9).to_string()).collect()
+        order[..count].iter().map(Head::to_string).collect()
     };
     assert_eq!(leaders(Score::Induction, 3), ["18.6", "17.3", "17.4"]);
     assert_eq!(leaders(Score::Previous, 2), ["16.0", "11.1"]);
     let duplicates: BTreeSet<String> = leaders(Score::Duplicate, 2).into_iter().collect();
     assert_eq!(duplicates, BTreeSet::from(["8.0".to_string(), "14.3".to_string()]));
     for head in [Head::new(18, 6), Head::new(17, 3), Head::new(17, 4)] {
-        assert!(
-            scores[head.layer * 9 + head.head].chance < 0.02,
-            "{head} attends so without a repeat as well"
-        );
+        assert!(scores[head].chance < 0.02, "{head} attends so without a repeat as well");
     }
 }
 

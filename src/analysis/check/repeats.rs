@@ -7,7 +7,7 @@ use crate::{
         loss::Repeat,
         score::{HeadScores, Score},
     },
-    head::Head,
+    head::PerHead,
 };
 
 /// The gain of the second copy over the first.
@@ -30,19 +30,18 @@ pub fn gain(repeat: Repeat, trained: bool) -> Finding {
 }
 
 /// The best head by a score, with its standard error and what chance would give.
-pub fn best(score: Score, scores: &[HeadScores], doubts: &[Doubt], heads: usize) -> Option<Finding> {
+pub fn best(score: Score, scores: &PerHead<HeadScores>, doubts: &PerHead<Doubt>) -> Option<Finding> {
     let check = match score {
         Score::Induction => "repeats.induction",
         Score::Previous => "repeats.previous",
         Score::Duplicate => "repeats.duplicate",
         _ => return None,
     };
-    let known = scores.iter().enumerate().filter_map(|(at, of)| Some((at, of.measured(score)?)));
-    let (at, value) = known.max_by(|one, other| one.1.total_cmp(&other.1))?;
-    let head = Head::new(at / heads, at % heads);
-    let error = doubts.get(at).map_or(f32::NAN, |doubt| doubt.errors.get(score));
+    let known = scores.iter().filter_map(|(head, of)| Some((head, of.measured(score)?)));
+    let (head, value) = known.max_by(|one, other| one.1.total_cmp(&other.1))?;
+    let error = doubts.get(head).map_or(f32::NAN, |doubt| doubt.errors.get(score));
     let chance = match score {
-        Score::Induction => format!(" (chance {:.3})", scores[at].chance),
+        Score::Induction => format!(" (chance {:.3})", scores[head].chance),
         _ => String::new(),
     };
     let error = if error.is_nan() { String::new() } else { format!(" ± {error:.3}") };

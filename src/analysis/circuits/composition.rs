@@ -13,7 +13,7 @@ use super::{
     steps,
 };
 use crate::{
-    head::Head,
+    head::{Head, PerHead},
     model::decoder::{Control, Decoder},
 };
 
@@ -60,12 +60,8 @@ pub const DRAWS: usize = 8;
 /// The composition scores of all pairs of heads.
 #[derive(Clone, Debug)]
 pub struct Composition {
-    /// Heads in a layer.
-    heads: usize,
-    /// Heads in all.
-    total: usize,
-    /// Scores of each kind, `[later, earlier]`, not a number where the earlier head is not in an earlier layer.
-    scores: [Vec<f32>; 3],
+    /// Scores of each kind, of each later head with each earlier one; not a number where that is not in an earlier layer.
+    scores: [PerHead<PerHead<f32>>; 3],
     /// What random matrices of the same shapes score, by kind.
     pub baseline: [f32; 3],
 }
@@ -85,18 +81,14 @@ impl Composition {
         Ok(composing.finish())
     }
 
-    /// Scores of each kind, `[later, earlier]` of all heads, with `heads` in a layer; not a number for what is no pair.
-    pub fn new(heads: usize, scores: [Vec<f32>; 3], baseline: [f32; 3]) -> Self {
-        Self { heads, total: scores[0].len().isqrt(), scores, baseline }
+    /// Scores of each kind, of each later head with each earlier one; not a number for what is no pair.
+    pub fn new(scores: [PerHead<PerHead<f32>>; 3], baseline: [f32; 3]) -> Self {
+        Self { scores, baseline }
     }
 
     /// A score as it is; `None` unless `earlier` is in an earlier layer.
     pub fn score(&self, kind: Kind, earlier: Head, later: Head) -> Option<f32> {
-        let index = |head: Head| head.layer * self.heads + head.head;
-        let (earlier, later) = (index(earlier), index(later));
-        (earlier.max(later) < self.total)
-            .then(|| self.scores[kind as usize][later * self.total + earlier])
-            .filter(|score| !score.is_nan())
+        self.scores[kind as usize].get(later)?.get(earlier).copied().filter(|score| !score.is_nan())
     }
 
     /// A score less what random matrices score.
@@ -106,15 +98,11 @@ impl Composition {
 
     /// The `top` strongest pairs of a kind, those with `head` alone where one is given.
     pub fn edges(&self, kind: Kind, head: Option<Head>, top: usize) -> Vec<Edge> {
-        let name = |index: usize| Head::new(index / self.heads, index % self.heads);
-        let scores = self.scores[kind as usize].iter().enumerate().filter(|(_, score)| !score.is_nan());
-        let edges = scores.map(|(index, &score)| Edge {
-            earlier: name(index % self.total),
-            later: name(index / self.total),
-            score,
+        let edges = self.scores[kind as usize].iter().flat_map(|(later, scores)| {
+            scores.iter().map(move |(earlier, &score)| Edge { earlier, later, score })
         });
-        let mut edges: Vec<Edge> =
-            edges.filter(|edge| head.is_none_or(|head| [edge.earlier, edge.later].contains(&head))).collect();
+        let wanted = |edge: &Edge| head.is_none_or(|head| [edge.earlier, edge.later].contains(&head));
+        let mut edges: Vec<Edge> = edges.filter(|edge| !edge.score.is_nan() && wanted(edge)).collect();
         edges.sort_by(|a, b| b.score.total_cmp(&a.score));
         edges.truncate(top);
         edges
@@ -123,7 +111,11 @@ impl Composition {
 
 /// A [`Composition`] that is being computed, in each step the heads of one more layer with all before it.
 pub struct Composing {
-    whole: Composition,
+    layers: usize,
+    heads: usize,
+    /// Of each kind, what each head of the layers so far scores with all heads.
+    scores: [Vec<PerHead<f32>>; 3],
+    baseline: [f32; 3],
     /// What the heads of each layer so far write with.
     writers: Vec<Stack>,
 }
@@ -132,26 +124,30 @@ impl Composing {
     /// The random baseline, and no pair yet.
     pub fn new(decoder: &Decoder, seed: u64, draws: usize) -> Result<Self> {
         let spec = &decoder.spec;
-        let total = spec.layers * spec.heads;
-        let scores = [(); 3].map(|()| vec![f32::NAN; total * total]);
-        let baseline = baseline([spec.head_size, spec.width], seed, draws)?;
-        let whole = Composition::new(spec.heads, scores, baseline);
-        Ok(Self { whole, writers: Vec::with_capacity(spec.layers) })
+        Ok(Self {
+            layers: spec.layers,
+            heads: spec.heads,
+            scores: Default::default(),
+            baseline: baseline([spec.head_size, spec.width], seed, draws)?,
+            writers: Vec::with_capacity(spec.layers),
+        })
     }
 
     /// Composes the heads of layer `later`, the one after that of the step before.
     pub fn step(&mut self, decoder: &Decoder, later: usize) -> Result<()> {
-        let (heads, total) = (self.whole.heads, self.whole.total);
+        let (layers, heads) = (self.layers, self.heads);
         let layer = Layer::of(decoder, later)?;
         let reduced = (0..heads).map(|head| Reduced::of(&layer.head(head)?)).collect::<Result<Vec<_>>>()?;
-        for (kind, scores) in self.whole.scores.iter_mut().enumerate() {
+        for (kind, scores) in self.scores.iter_mut().enumerate() {
             let readers = Stack::of(reduced.iter().map(|head| &head.readers[kind]))?;
-            for (earlier, writers) in self.writers.iter().enumerate() {
-                for (index, score) in readers.meet(writers)?.into_iter().enumerate() {
-                    let (reader, writer) = (index / heads, index % heads);
-                    scores[(later * heads + reader) * total + earlier * heads + writer] = score;
-                }
-            }
+            let earlier = self.writers.iter().map(|writers| readers.meet(writers));
+            let met = earlier.collect::<Result<Vec<_>>>()?;
+            let scores_of = |reader: usize| {
+                PerHead::from_fn(layers, heads, |earlier| {
+                    met.get(earlier.layer).map_or(f32::NAN, |scores| scores[reader * heads + earlier.head])
+                })
+            };
+            scores.extend((0..heads).map(scores_of));
         }
         self.writers.push(Stack::of(reduced.iter().map(|head| &head.writer))?);
         Ok(())
@@ -159,7 +155,7 @@ impl Composing {
 
     /// The scores, once every layer has been composed.
     pub fn finish(self) -> Composition {
-        self.whole
+        Composition::new(self.scores.map(|scores| PerHead::new(self.heads, scores)), self.baseline)
     }
 }
 

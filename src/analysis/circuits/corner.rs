@@ -15,7 +15,7 @@ use crate::{
         rank::Tally,
         score::Score,
     },
-    head::Head,
+    head::{Head, PerHead},
     model::decoder::{Control, Decoder},
 };
 
@@ -37,9 +37,14 @@ pub struct Point {
 
 /// Every head of the layers after the first (Elhage et al. 2021, "Two-layer attention-only transformers").
 ///
-/// `previous` is the previous-token score of every head, `[layer * heads + head]`. Both sides of the QK circuits begin with
+/// `previous` is the previous-token score of every head. Both sides of the QK circuits begin with
 /// what later layers read for an embedding.
-pub fn corner(decoder: &Decoder, ends: &Ends, previous: &[f32], control: &Control<'_>) -> Result<Vec<Point>> {
+pub fn corner(
+    decoder: &Decoder,
+    ends: &Ends,
+    previous: &PerHead<f32>,
+    control: &Control<'_>,
+) -> Result<Vec<Point>> {
     let mut plot = Plotting::new(decoder)?;
     steps(decoder.spec.layers, control, |layer| plot.step(decoder, ends, previous, layer))?;
     Ok(plot.points)
@@ -50,9 +55,9 @@ pub fn draws(benchmark: &Benchmark) -> Vec<(Kind, usize)> {
     (0..benchmark.settings().batch).map(|draw| (Kind::Repeat, draw)).collect()
 }
 
-/// The previous-token score of every head, `[layer * heads + head]`.
-pub fn previous(tally: &Tally) -> Vec<f32> {
-    tally.scores().iter().map(|scores| scores.get(Score::Previous)).collect()
+/// The previous-token score of every head.
+pub fn previous(tally: &Tally) -> PerHead<f32> {
+    tally.scores().map(|scores| scores.get(Score::Previous))
 }
 
 /// Puts points in order, the nearest to the corner where both positivities are 1 first; what is no number comes last.
@@ -83,7 +88,13 @@ impl Plotting {
     }
 
     /// Adds the heads of layer `index`, the one after that of the step before.
-    pub fn step(&mut self, decoder: &Decoder, ends: &Ends, previous: &[f32], index: usize) -> Result<()> {
+    pub fn step(
+        &mut self,
+        decoder: &Decoder,
+        ends: &Ends,
+        previous: &PerHead<f32>,
+        index: usize,
+    ) -> Result<()> {
         let spec = &decoder.spec;
         let meeting = ends.at(1);
         let layer = Layer::of(decoder, index)?;
@@ -103,7 +114,7 @@ impl Plotting {
         }
         let gram = meeting.embedding.to_dtype(DType::F32)?;
         for head in 0..spec.heads {
-            let score = previous[index * spec.heads + head];
+            let score = previous[Head::new(index, head)];
             let factors = layer.head(head)?;
             let written = (&factors.output * f64::from(score))?;
             self.moved = (&self.moved + written.matmul(&factors.value.matmul(&gram)?)?)?;

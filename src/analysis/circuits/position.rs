@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     analysis::explain,
+    head::{Head, PerHead},
     model::{
         attention,
         decoder::{Control, Decoder},
@@ -98,14 +99,13 @@ impl Averaging {
     }
 }
 
-/// The distance that each head attends to most and how much, `(head, distance, attention)`, the most first; of profiles
-/// `[layer * heads + head]`.
-pub fn peaks(profiles: &[Vec<f32>]) -> Vec<(usize, usize, f32)> {
-    let peak = |(head, profile): (usize, &Vec<f32>)| {
+/// The distance that each head attends to most and how much, `(head, distance, attention)`, the most first.
+pub fn peaks(profiles: &PerHead<Vec<f32>>) -> Vec<(Head, usize, f32)> {
+    let peak = |(head, profile): (Head, &Vec<f32>)| {
         let (distance, share) = explain::strongest(profile);
         (head, distance, share)
     };
-    let mut peaks: Vec<_> = profiles.iter().enumerate().map(peak).collect();
+    let mut peaks: Vec<_> = profiles.iter().map(peak).collect();
     peaks.sort_by(|a, b| b.2.total_cmp(&a.2));
     peaks
 }

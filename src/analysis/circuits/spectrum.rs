@@ -12,7 +12,10 @@ use super::{
     factors::{self, Embedding, Factors, Layer},
     steps,
 };
-use crate::model::decoder::{Control, Decoder};
+use crate::{
+    head::{Head, PerHead},
+    model::decoder::{Control, Decoder},
+};
 
 /// An eigenvalue.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,14 +167,14 @@ pub fn ov_spectrum(head: &Factors, ends: &Meeting) -> Result<Spectrum> {
     eigenvalues(&double(&head.value)?.matmul(&ends.unembedding)?.matmul(&double(&head.output)?)?)
 }
 
-/// [`ov_spectrum`] of every head, `[layer * heads + head]`: their positivity is the copying score.
-pub fn ov_spectra(decoder: &Decoder, ends: &Ends, control: &Control<'_>) -> Result<Vec<Spectrum>> {
+/// [`ov_spectrum`] of every head: their positivity is the copying score.
+pub fn ov_spectra(decoder: &Decoder, ends: &Ends, control: &Control<'_>) -> Result<PerHead<Spectrum>> {
     let mut spectra = Vec::with_capacity(decoder.spec.layers * decoder.spec.heads);
     steps(decoder.spec.layers, control, |layer| {
         spectra.extend(ov_layer(decoder, ends, layer)?);
         Ok(())
     })?;
-    Ok(spectra)
+    Ok(PerHead::new(decoder.spec.heads, spectra))
 }
 
 /// [`ov_spectrum`] of every head of a layer.
@@ -182,12 +185,12 @@ pub fn ov_layer(decoder: &Decoder, ends: &Ends, index: usize) -> Result<Vec<Spec
 }
 
 /// The order of heads by positivity, most first; those without one come last.
-pub fn order(spectra: &[Spectrum]) -> Vec<usize> {
-    let value = |index: &usize| {
-        let score = spectra[*index].positivity();
+pub fn order(spectra: &PerHead<Spectrum>) -> Vec<Head> {
+    let value = |head: &Head| {
+        let score = spectra[*head].positivity();
         if score.is_nan() { f64::NEG_INFINITY } else { score }
     };
-    let mut order: Vec<usize> = (0..spectra.len()).collect();
+    let mut order: Vec<Head> = spectra.iter().map(|(head, _)| head).collect();
     order.sort_by(|a, b| value(b).total_cmp(&value(a)));
     order
 }

@@ -1,14 +1,19 @@
 //! What has been measured of every head, draw by draw.
 
-use crate::analysis::{
-    benchmark::Kind,
-    doubt::{self, Doubt},
-    score::{HeadScores, Score},
+use crate::{
+    analysis::{
+        benchmark::Kind,
+        doubt::{self, Doubt},
+        score::{HeadScores, Score},
+    },
+    head::{Head, PerHead},
 };
 
 /// Scores of every head on the sequences measured so far.
 #[derive(Clone)]
 pub struct Tally {
+    layers: usize,
+    /// Heads in a layer.
     heads: usize,
     draws: Vec<Draw>,
 }
@@ -17,7 +22,7 @@ pub struct Tally {
 #[derive(Clone)]
 pub(super) struct Draw {
     pub kind: Kind,
-    /// The mean of each score over the sequence's rows, `[heads, measured_on(kind)]`.
+    /// The mean of each score over the sequence's rows, `[layers, heads, measured_on(kind)]`.
     pub means: Vec<f64>,
 }
 
@@ -33,14 +38,14 @@ pub(super) fn measured_on(kind: Kind) -> &'static [Score] {
 }
 
 impl Tally {
-    /// Nothing measured yet, for `heads` heads in all layers.
-    pub fn new(heads: usize) -> Self {
-        Self::of(heads, Vec::new())
+    /// Nothing measured yet, for so many layers with `heads` in each.
+    pub fn new(layers: usize, heads: usize) -> Self {
+        Self::of(layers, heads, Vec::new())
     }
 
-    /// What was measured on sequences, for `heads` heads in all layers.
-    pub(super) fn of(heads: usize, draws: Vec<Draw>) -> Self {
-        Self { heads, draws }
+    /// What was measured on sequences, for so many layers with `heads` in each.
+    pub(super) fn of(layers: usize, heads: usize, draws: Vec<Draw>) -> Self {
+        Self { layers, heads, draws }
     }
 
     /// Takes in what another tally measured, on other sequences.
@@ -54,48 +59,52 @@ impl Tally {
     }
 
     /// What each sequence of a kind says of a score of a head, in the order in which they were measured.
-    pub fn means(&self, kind: Kind, score: Score, head: usize) -> Vec<f64> {
+    pub fn means(&self, kind: Kind, score: Score, head: Head) -> Vec<f64> {
         let scores = measured_on(kind);
         let Some(place) = scores.iter().position(|&measured| measured == score) else { return Vec::new() };
         let of_kind = self.draws.iter().filter(|draw| draw.kind == kind);
-        of_kind.map(|draw| draw.means[head * scores.len() + place]).collect()
+        let at = (head.layer * self.heads + head.head) * scores.len() + place;
+        of_kind.map(|draw| draw.means[at]).collect()
     }
 
-    /// The means so far, `[layer * heads + head]`; not a number where nothing was measured.
-    pub fn scores(&self) -> Vec<HeadScores> {
+    /// The means so far; not a number where nothing was measured.
+    pub fn scores(&self) -> PerHead<HeadScores> {
         self.each(doubt::mean)
     }
 
     /// The standard errors of [`Self::scores`]; not a number where one sequence was measured or none.
-    pub fn errors(&self) -> Vec<HeadScores> {
+    pub fn errors(&self) -> PerHead<HeadScores> {
         self.each(doubt::standard_error)
     }
 
-    /// A number of every score's draws, `[layer * heads + head]`.
-    fn each(&self, number: impl Fn(&[f64]) -> f64) -> Vec<HeadScores> {
+    /// What `value` gives for each head.
+    fn of_heads<T>(&self, value: impl FnMut(Head) -> T) -> PerHead<T> {
+        PerHead::from_fn(self.layers, self.heads, value)
+    }
+
+    /// A number of every score's draws.
+    fn each(&self, number: impl Fn(&[f64]) -> f64) -> PerHead<HeadScores> {
         let of = |kind, score, head| number(&self.means(kind, score, head)) as f32;
-        let scores = |head| {
+        self.of_heads(|head| {
             let mut scores = HeadScores::default();
             scores.chance = of(Kind::Control, Score::Induction, head);
             for score in Score::ALL {
                 scores.set(score, of(Kind::of(score), score, head));
             }
             scores
-        };
-        (0..self.heads).map(scores).collect()
+        })
     }
 
-    /// The doubt about every head's scores, `[layer * heads + head]`, with the ranks that it may have by those of `by`.
-    pub fn doubts(&self, by: &[Score]) -> Vec<Doubt> {
-        let mut doubts: Vec<Doubt> = self.errors().into_iter().map(Doubt::new).collect();
+    /// The doubt about every head's scores, with the ranks that it may have by those of `by`.
+    pub fn doubts(&self, by: &[Score]) -> PerHead<Doubt> {
+        let mut doubts: Vec<Doubt> = self.errors().values().iter().copied().map(Doubt::new).collect();
         for &score in by {
-            let draws: Vec<_> =
-                (0..self.heads).map(|head| self.means(Kind::of(score), score, head)).collect();
-            for (doubt, ranks) in doubts.iter_mut().zip(doubt::ranks(&draws)) {
+            let draws = self.of_heads(|head| self.means(Kind::of(score), score, head));
+            for (doubt, ranks) in doubts.iter_mut().zip(doubt::ranks(draws.values())) {
                 doubt.set_ranks(score, ranks);
             }
         }
-        doubts
+        PerHead::new(self.heads, doubts)
     }
 
     /// The widest of the intervals that cover the scores of the `leaders` first heads by `by`, each with probability 0.95: half

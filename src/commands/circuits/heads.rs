@@ -14,18 +14,18 @@ use crate::{
         rank,
     },
     engine::protocol::RankSettings,
-    head::Head,
+    head::{Head, PerHead},
     report::circuits::{Cell, List, Repeats},
 };
 
 impl Work<'_> {
     /// The `top` heads by copying score; those without one come last.
-    pub(super) fn copiers(&self, spectra: &[Spectrum], top: usize) -> Vec<(Head, f64)> {
+    pub(super) fn copiers(&self, spectra: &PerHead<Spectrum>, top: usize) -> Vec<(Head, f64)> {
         let order = spectrum::order(spectra).into_iter().take(top);
-        order.map(|index| (self.head(index), spectra[index].positivity())).collect()
+        order.map(|head| (head, spectra[head].positivity())).collect()
     }
 
-    pub(super) fn spectra(&self) -> Result<Vec<Spectrum>> {
+    pub(super) fn spectra(&self) -> Result<PerHead<Spectrum>> {
         let ends = self.ends()?;
         self.shown("eigenvalues", |control| spectrum::ov_spectra(&self.model.decoder, &ends, control))
     }
@@ -35,7 +35,7 @@ impl Work<'_> {
         let Some(head) = self.args.head else {
             return Ok(vec![copying_list(&self.copiers(&spectra, self.args.top))]);
         };
-        let spectrum = &spectra[head.layer * self.model.info.heads + head.head];
+        let spectrum = &spectra[head];
         let rows = spectrum.0.iter().map(|value| vec![value.re.into(), value.im.into()]).collect();
         let note = format!("of the OV circuit of {head}; copying score {:.3}", spectrum.positivity());
         Ok(vec![List { name: "eigenvalues", note, columns: &["re", "im"], rows }])
@@ -96,9 +96,10 @@ impl Work<'_> {
         for layer in 0..model.info.layers {
             profiles.extend(position::profiles(decoder, &averages[layer.min(1)], layer, tokens)?);
         }
+        let profiles = PerHead::new(model.info.heads, profiles);
         let peaks = position::peaks(&profiles).into_iter().take(self.args.top);
         let row =
-            |(head, distance, share)| vec![self.head(head).into(), Cell::Count(distance), Cell::from(share)];
+            |(head, distance, share): (Head, _, f32)| vec![head.into(), Cell::Count(distance), share.into()];
         Ok(vec![List {
             name: "positions",
             note: "the distance that each head attends to most, for the average query and key token".into(),
@@ -108,7 +109,7 @@ impl Work<'_> {
     }
 
     /// The previous-token score of every head on repeated random tokens.
-    fn previous(&mut self) -> Result<Vec<f32>> {
+    fn previous(&mut self) -> Result<PerHead<f32>> {
         let (model, seed) = (self.model, self.args.seed);
         let benchmark =
             model.benchmark(RankSettings { length: model.info.block, seed, ..RankSettings::default() })?;

@@ -17,7 +17,6 @@ use crate::{
         circuits::{CircuitsArgs, What},
     },
     engine::open::Model,
-    head::Head,
     memory,
     model::decoder::Control,
     report::circuits::{Cell, Circuits, List, Settings},
@@ -105,10 +104,6 @@ impl Work<'_> {
         self.shown("summing over the vocabulary", |control| {
             Ends::of(&self.model.decoder, self.args.embedding, control)
         })
-    }
-
-    fn head(&self, index: usize) -> Head {
-        Head::new(index / self.model.info.heads, index % self.model.info.heads)
     }
 
     fn summary(&mut self) -> Result<Vec<List>> {

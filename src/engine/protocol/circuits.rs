@@ -10,7 +10,7 @@ pub use crate::analysis::circuits::{
     terms::Terms,
     trigram::Role,
 };
-use crate::head::Head;
+use crate::head::{Head, PerHead};
 
 /// What a view of the screen needs. Except for [`Ask::Terms`] the answer depends on the model alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,7 @@ pub struct Circuit {
     pub facts: Facts,
 }
 
-/// The numbers of a view. Of heads there is one entry each, `[layer * heads + head]`.
+/// The numbers of a view.
 #[derive(Clone, Debug)]
 pub enum Facts {
     /// See `analysis::circuits::bigram`.
@@ -84,14 +84,14 @@ pub enum Facts {
     /// See `analysis::circuits::spectrum`.
     Copying {
         /// The eigenvalues of each head.
-        spectra: Vec<Spectrum>,
+        spectra: PerHead<Spectrum>,
         /// Heads by copying score, the most first.
         order: Vec<Head>,
     },
     /// See `analysis::circuits::position`.
     Positions {
         /// Attention of each head by distance.
-        profiles: Vec<Vec<f32>>,
+        profiles: PerHead<Vec<f32>>,
         /// Heads, the distance that each attends to most and how much, the most first.
         peaks: Vec<(Head, usize, f32)>,
     },

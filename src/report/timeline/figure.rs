@@ -8,6 +8,7 @@ use crate::{
         score::Score,
         timeline::{self, Window},
     },
+    head::Head,
     report::text::xml,
     text::line,
 };
@@ -56,9 +57,7 @@ impl Timeline<'_> {
     fn scores(&self) -> Vec<Curve> {
         let by = self.settings.by;
         let of = |value: &dyn Fn(&Point) -> Option<f32>| self.values(value);
-        let head = |head: usize| {
-            (self.head(head).to_string(), of(&|point| point.measured.scores[head].measured(by)))
-        };
+        let head = |head: Head| (head.to_string(), of(&|point| point.measured.scores[head].measured(by)));
         let previous = of(&|point| timeline::best(&point.measured.scores, Score::Previous));
         self.best_heads().into_iter().map(head).chain([("best previous".into(), previous)]).collect()
     }

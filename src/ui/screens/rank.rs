@@ -38,7 +38,7 @@ fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     let ranking = &rank.ranking;
     let inner = canvas.panel(rect, &title(rank, info), true);
     let rows = usize::from(inner.height).saturating_sub(1);
-    let order = rank.order(info);
+    let order = rank.order();
     if order.is_empty() {
         let line = match ranking.is_running() {
             true => "measuring the first sequence",
@@ -48,10 +48,10 @@ fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         canvas.text(inner, 1, 1, line, Part::Dim);
     }
     let ranks = |head| match rank.sort {
-        Column::Score(score) if !rank.reverse => ranking.ranks(info, head, score),
+        Column::Score(score) if !rank.reverse => ranking.ranks(head, score),
         _ => None,
     };
-    let has_errors = order.iter().any(|&head| ranking.error(info, head, rank.sort).is_some());
+    let has_errors = order.iter().any(|&head| ranking.error(head, rank.sort).is_some());
     // Room for two of the largest numbers of a range, and for the mark of an ablated head.
     let number = if has_errors { (2 * order.len().to_string().len() + 1).max(4) } else { 4 };
     let columns =
@@ -68,7 +68,7 @@ fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     let first = scrolled(at, order.len(), rows);
     for (row, (index, &head)) in order.iter().enumerate().skip(first).take(rows).enumerate() {
         let y = row + 1;
-        let Some(scores) = ranking.get(info, head) else { continue };
+        let Some(scores) = ranking.scores.get(head) else { continue };
         let ablated = if app.session.ablated.contains(&head) { "×" } else { " " };
         let place = ranks(head).map_or_else(|| (index + 1).to_string(), |ranks| ranks.to_string());
         canvas.text(inner, 0, y, &format!("{place:>number$}{ablated}"), Part::Dim);
@@ -81,7 +81,7 @@ fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
                 None => canvas.text(inner, x, y, &format!("{:>width$}", "-", width = width - 1), Part::Dim),
                 Some(value) if sorted => {
                     let text = format!("{value:.3}");
-                    let error = ranking.error(info, head, column).map_or(String::new(), plus_minus);
+                    let error = ranking.error(head, column).map_or(String::new(), plus_minus);
                     let end = x + width - 1 - if has_errors { ERROR } else { 0 };
                     canvas.text(inner, end, y, &error, Part::Dim);
                     canvas.put(inner, end - text.len(), y, &text, canvas.theme.over(value))

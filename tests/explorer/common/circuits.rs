@@ -10,7 +10,7 @@ use attnscope::{
             Steps, Terms, Trigram,
         },
     },
-    head::Head,
+    head::{Head, PerHead},
 };
 
 use super::Engine;
@@ -106,8 +106,9 @@ impl Engine {
             };
             Spectrum((0..8).map(value).collect())
         };
-        let spectra: Vec<Spectrum> = self.all().map(spectrum).collect();
-        let mut order: Vec<(f64, Head)> = spectra.iter().map(Spectrum::positivity).zip(self.all()).collect();
+        let spectra = PerHead::from_fn(self.info.layers, self.info.heads, spectrum);
+        let mut order: Vec<(f64, Head)> =
+            spectra.iter().map(|(head, spectrum)| (spectrum.positivity(), head)).collect();
         order.sort_by(|one, other| other.0.total_cmp(&one.0));
         Facts::Copying { spectra, order: order.into_iter().map(|pair| pair.1).collect() }
     }
@@ -118,21 +119,23 @@ impl Engine {
             (0..32usize).map(|back| 0.9 / (1 + back.abs_diff(peak)).pow(2) as f32).collect()
         };
         let peaks = self.all().map(|head| (head, head.head + head.layer, 0.9)).collect();
-        Facts::Positions { profiles: self.all().map(profile).collect(), peaks }
+        let profiles = PerHead::from_fn(self.info.layers, self.info.heads, profile);
+        Facts::Positions { profiles, peaks }
     }
 
     fn composition(&self) -> Facts {
-        let all: Vec<Head> = self.all().collect();
         let score = |kind: Kind, earlier: Head, later: Head| match (kind, earlier.head, later.head) {
             _ if earlier.layer >= later.layer => f32::NAN,
             (Kind::Key, 1, 3) => 0.3,
             (kind, one, other) => 0.05 + 0.01 * ((one * 3 + other * 5 + kind as usize) % 7) as f32,
         };
         let scores = Kind::ALL.map(|kind| {
-            let of = |&later: &Head| all.iter().map(move |&earlier| score(kind, earlier, later));
-            all.iter().flat_map(of).collect()
+            let (layers, heads) = (self.info.layers, self.info.heads);
+            PerHead::from_fn(layers, heads, |later| {
+                PerHead::from_fn(layers, heads, |earlier| score(kind, earlier, later))
+            })
         });
-        let scores = Composition::new(self.info.heads, scores, [0.0625; 3]);
+        let scores = Composition::new(scores, [0.0625; 3]);
         let edges: [Vec<Edge>; 3] = Kind::ALL.map(|kind| scores.edges(kind, None, 100));
         Facts::Composition { scores, edges }
     }

@@ -12,7 +12,7 @@ use attnscope::{
         Bos, Candidate, Change, Comparison, Event, Explanation, HeadView, Influence, Look, Measured,
         ModelInfo, Pair, PatternMap, Pool, PromptInput, Request, Role, RunView, SnapshotView, Token,
     },
-    head::Head,
+    head::{Head, PerHead},
 };
 
 /// An engine with two layers of eight heads whose attention is made up: some do what their name says, others nothing.
@@ -280,8 +280,8 @@ impl Engine {
             Request::Look { epoch, look } if epoch == self.epoch => return self.look(epoch, look),
             Request::Look { .. } => return Vec::new(),
             Request::Rank(settings) => {
-                let scores: Arc<[HeadScores]> =
-                    (0..self.info.layers * self.info.heads).map(|flat| self.scores(flat)).collect();
+                let all = (0..self.info.layers * self.info.heads).map(|flat| self.scores(flat));
+                let scores = PerHead::new(self.info.heads, all.collect());
                 let total = settings.batch;
                 return (1..=total)
                     .map(|done| {
@@ -327,7 +327,7 @@ impl Engine {
     }
 
     /// By induction the third and the fourth head cannot be told apart.
-    fn doubts(&self) -> Arc<[Doubt]> {
+    fn doubts(&self) -> PerHead<Doubt> {
         let all = 0..self.info.layers * self.info.heads;
         let doubt = |flat| {
             let mut doubt = Doubt::default();
@@ -336,7 +336,7 @@ impl Engine {
             doubt.set_ranks(Score::Induction, tied.then_some(Ranks { low: 3, high: 4 }));
             doubt
         };
-        all.map(doubt).collect()
+        PerHead::new(self.info.heads, all.map(doubt).collect())
     }
 
     fn look(&self, epoch: u64, look: Look) -> Vec<Event> {
@@ -345,7 +345,7 @@ impl Engine {
             let top = self.candidates(query);
             return vec![Event::Candidates { epoch, query, top, unablated: None }];
         }
-        let scores = self.all().map(|head| {
+        let scores = PerHead::from_fn(self.info.layers, self.info.heads, |head| {
             let row = self.row(head, query);
             let mut scores = HeadScores::default();
             scores.set(Score::Sink, row[0]);
@@ -360,7 +360,7 @@ impl Engine {
         });
         vec![
             Event::Head { epoch, view: Arc::new(self.view(look)) },
-            Event::AtQuery { epoch, query, scores: scores.collect() },
+            Event::AtQuery { epoch, query, scores },
             Event::Candidates { epoch, query, top: self.candidates(query), unablated },
             Event::Explanation { epoch, explanation: Arc::new(self.explain(look)) },
         ]
@@ -404,7 +404,7 @@ pub fn run(snapshots: u64) -> RunView {
         let icl = Icl { early: 13, late: 125, score: f64::from(-rise(step, 500.0, 0.4)) };
         Measured {
             step,
-            scores: scores.collect(),
+            scores: PerHead::new(8, scores.collect()),
             gain: Some(rise(step, 500.0, 7.5)),
             held_out: Some(8.0 - rise(step, 600.0, 4.0)),
             icl: Some(icl),

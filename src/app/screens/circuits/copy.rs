@@ -40,7 +40,6 @@ pub(super) fn all(app: &App) -> Option<String> {
 }
 
 fn table(app: &App, word: fn(&Token) -> String) -> Option<Table> {
-    let info = app.info()?;
     let number = |value: f64| format!("{value:.6}");
     let mut skipped = 0;
     let (columns, rows): (&'static [&'static str], Vec<Vec<String>>) = match list::facts(app)? {
@@ -84,7 +83,7 @@ fn table(app: &App, word: fn(&Token) -> String) -> Option<Table> {
             (&["head", "source", "destination", "attention", "out", "logit"], rows.iter().map(row).collect())
         }
         Facts::Copying { spectra, order } => {
-            let score = |head: &Head| spectra[head.layer * info.heads + head.head].positivity();
+            let score = |head: &Head| spectra[*head].positivity();
             let row = |head| vec![format!("{head}"), number(score(head))];
             (&["head", "copying"], order.iter().map(row).collect())
         }

@@ -30,8 +30,7 @@ pub(super) fn move_key(app: &mut App, by: isize) {
 
 /// Selects a head further down or up the ranking by induction score.
 pub(super) fn step_induction(app: &mut App, by: isize) {
-    let Some(info) = app.info() else { return };
-    let order = app.rooms.rank.ranking.order(info, Column::Score(Score::Induction), false);
+    let order = app.rooms.rank.ranking.order(Column::Score(Score::Induction), false);
     let at = order.iter().position(|&head| head == app.selection.head);
     match at.and_then(|at| at.checked_add_signed(by)).and_then(|to| order.get(to)) {
         Some(&head) => app.select_head(head),

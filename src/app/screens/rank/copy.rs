@@ -8,7 +8,7 @@ use crate::app::App;
 /// The scores of the head at the cursor.
 pub(super) fn row(app: &App) -> Option<String> {
     let rank = &app.rooms.rank;
-    let scores = rank.ranking.get(app.info()?, rank.cursor)?;
+    let scores = rank.ranking.scores.get(rank.cursor)?;
     let mut line = rank.cursor.to_string();
     for column in Column::all() {
         if let Some(value) = column.value(scores) {
@@ -20,12 +20,11 @@ pub(super) fn row(app: &App) -> Option<String> {
 
 /// The whole ranking, as a table.
 pub(super) fn table(app: &App) -> Option<String> {
-    let info = app.info()?;
     let rank = &app.rooms.rank;
-    let order = rank.order(info);
+    let order = rank.order();
     let mut table = Column::all().map(Column::name).collect::<Vec<_>>().join("\t");
     for head in &order {
-        let scores = rank.ranking.get(info, *head)?;
+        let scores = rank.ranking.scores.get(*head)?;
         let _ = write!(table, "\n{head}");
         for value in Column::all().filter_map(|column| column.value(scores)) {
             let _ = write!(table, "\t{value:.6}");

@@ -37,8 +37,8 @@ pub(crate) struct Rank {
 
 impl Rank {
     /// The heads in the order of the table.
-    pub fn order(&self, info: &ModelInfo) -> Vec<Head> {
-        self.ranking.order(info, self.sort, self.reverse)
+    pub fn order(&self) -> Vec<Head> {
+        self.ranking.order(self.sort, self.reverse)
     }
 }
 
@@ -75,9 +75,7 @@ impl Room for Rank {
             Action::Sort(by) => rank.sort = rank.sort.step(by),
             Action::Reverse => rank.reverse = !rank.reverse,
             Action::Move(motion) => {
-                let Some(info) = app.info().cloned() else { return Vec::new() };
-                let rank = &mut app.rooms.rank;
-                let order = rank.order(&info);
+                let order = rank.order();
                 let at = order.iter().position(|&head| head == rank.cursor).unwrap_or(0);
                 let to = motion.lead(at, order.len().saturating_sub(1), page);
                 rank.cursor = order.get(to).copied().unwrap_or(rank.cursor);
@@ -163,13 +161,13 @@ pub(crate) fn choose_first(app: &mut App) {
     if app.selection.chosen {
         return;
     }
-    let (Some(info), rank) = (app.info(), &app.rooms.rank) else { return };
-    let score = |head: Head| rank.ranking.get(info, head)?.measured(Score::Induction);
-    let order = rank.ranking.order(info, Column::Score(Score::Induction), false);
+    let ranking = &app.rooms.rank.ranking;
+    let score = |head: Head| ranking.scores.get(head)?.measured(Score::Induction);
+    let order = ranking.order(Column::Score(Score::Induction), false);
     let Some(best) = order.first().and_then(|&head| score(head)) else { return };
     let here = |head: Head| {
         let answer = app.session.at_query.as_ref()?;
-        let scores = answer.value.scores.get(head.layer * info.heads + head.head)?;
+        let scores = answer.value.scores.get(head)?;
         scores.measured(Score::Induction).filter(|_| answer.value.query == app.selection.query)
     };
     let strong =

@@ -1,14 +1,12 @@
 //! The benchmark ranking: scores of all heads and the orders they can be put in.
 
-use std::sync::Arc;
-
 use crate::{
     analysis::{
         doubt::{Doubt, Ranks},
         score::{HeadScores, Score},
     },
-    engine::protocol::{ModelInfo, RankSettings},
-    head::Head,
+    engine::protocol::RankSettings,
+    head::{Head, PerHead},
 };
 
 /// How far the ranking is.
@@ -78,22 +76,23 @@ pub struct Ranking {
     pub before: Phase,
     /// How it is measured.
     pub settings: RankSettings,
-    /// `[layer * heads + head]`; empty before the first sequence.
-    pub scores: Arc<[HeadScores]>,
-    /// How far they can be trusted, `[layer * heads + head]`.
-    pub doubts: Arc<[Doubt]>,
+    /// Of every head; empty before the first sequence.
+    pub scores: PerHead<HeadScores>,
+    /// How far they can be trusted.
+    pub doubts: PerHead<Doubt>,
 }
 
 impl Ranking {
     /// No scores yet.
     pub fn new(settings: RankSettings) -> Self {
-        Self { phase: Phase::None, before: Phase::None, settings, scores: Arc::new([]), doubts: Arc::new([]) }
+        let (scores, doubts) = Default::default();
+        Self { phase: Phase::None, before: Phase::None, settings, scores, doubts }
     }
 
     /// Forgets the scores, which are another model's.
     pub fn clear(&mut self) {
         (self.phase, self.before) = (Phase::None, Phase::None);
-        (self.scores, self.doubts) = (Arc::new([]), Arc::new([]));
+        (self.scores, self.doubts) = Default::default();
     }
 
     /// Whether the engine is measuring.
@@ -101,21 +100,15 @@ impl Ranking {
         matches!(self.phase, Phase::Running(..))
     }
 
-    /// The scores of a head, where it has been measured.
-    pub fn get(&self, info: &ModelInfo, head: Head) -> Option<&HeadScores> {
-        self.scores.get(head.layer * info.heads + head.head)
-    }
-
     /// The standard error of what a head has in `column`, where it is known.
-    pub fn error(&self, info: &ModelInfo, head: Head, column: Column) -> Option<f32> {
-        column.value(&self.doubts.get(head.layer * info.heads + head.head)?.errors)
+    pub fn error(&self, head: Head, column: Column) -> Option<f32> {
+        column.value(&self.doubts.get(head)?.errors)
     }
 
     /// All heads measured, in the order of `column`: the highest score first, the head's name upwards.
-    pub fn order(&self, info: &ModelInfo, column: Column, reverse: bool) -> Vec<Head> {
-        let heads = info.heads.max(1);
-        let mut order: Vec<usize> = (0..self.scores.len()).collect();
-        let key = |index: usize| column.value(&self.scores[index]);
+    pub fn order(&self, column: Column, reverse: bool) -> Vec<Head> {
+        let mut order: Vec<Head> = self.scores.iter().map(|(head, _)| head).collect();
+        let key = |head: Head| column.value(&self.scores[head]);
         // What was not measured comes last.
         order.sort_by(|&one, &other| match (key(one), key(other)) {
             (Some(one), Some(other)) => other.total_cmp(&one),
@@ -124,19 +117,19 @@ impl Ranking {
         if reverse {
             order.reverse();
         }
-        order.into_iter().map(|index| Head::new(index / heads, index % heads)).collect()
+        order
     }
 
     /// The ranks that a head may have by a score, where they are known.
-    pub fn ranks(&self, info: &ModelInfo, head: Head, score: Score) -> Option<Ranks> {
-        self.doubts.get(head.layer * info.heads + head.head)?.ranks(score)
+    pub fn ranks(&self, head: Head, score: Score) -> Option<Ranks> {
+        self.doubts.get(head)?.ranks(score)
     }
 
     /// The same, or else the rank that the head has, of how many.
-    pub fn place(&self, info: &ModelInfo, head: Head, score: Score) -> Option<(Ranks, usize)> {
-        let mine = self.get(info, head)?.measured(score)?;
-        let above = || self.scores.iter().filter(|scores| scores.get(score) > mine).count();
-        let ranks = self.ranks(info, head, score).unwrap_or_else(|| Ranks::one(above() + 1));
+    pub fn place(&self, head: Head, score: Score) -> Option<(Ranks, usize)> {
+        let mine = self.scores.get(head)?.measured(score)?;
+        let above = || self.scores.values().iter().filter(|scores| scores.get(score) > mine).count();
+        let ranks = self.ranks(head, score).unwrap_or_else(|| Ranks::one(above() + 1));
         Some((ranks, self.scores.len()))
     }
 }

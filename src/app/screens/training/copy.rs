@@ -13,7 +13,7 @@ pub(super) fn snapshot(app: &App) -> Option<String> {
     let (snapshot, head) = (training.snapshot()?, app.selection.head);
     let mut line = format!("{} step={}", snapshot.model, snapshot.step);
     let Some(point) = training.point(snapshot.step) else { return Some(line) };
-    let scores = point.scores.get(head.layer * app.info()?.heads + head.head);
+    let scores = point.scores.get(head);
     let values = [
         ("held_out_loss", point.held_out),
         ("repeat_gain", point.gain),
@@ -32,17 +32,17 @@ pub(super) fn snapshot(app: &App) -> Option<String> {
 /// Losses and the score of every head, a row a step; what is not known is empty.
 pub(super) fn curves(app: &App) -> Option<String> {
     let training = &app.rooms.training;
-    let (heads, points) = (app.info()?.heads.max(1), training.points());
-    let count = points.iter().map(|point| point.scores.len()).max()?;
+    let (heads, points) = (training.heads(), training.points());
+    points.first()?;
     let mut table = String::from("step\theld_out_loss\trepeat_gain\ticl");
-    for at in 0..count {
-        let _ = write!(table, "\t{}", Head::new(at / heads, at % heads));
+    for head in &heads {
+        let _ = write!(table, "\t{head}");
     }
     for point in points {
         let _ = write!(table, "\n{}", point.step);
         let losses = [point.held_out, point.gain, point.icl.map(|icl| icl.score as f32)];
-        let score = |at: usize| point.scores.get(at)?.measured(training.score);
-        for value in losses.into_iter().chain((0..count).map(score)) {
+        let score = |&head: &Head| point.scores.get(head)?.measured(training.score);
+        for value in losses.into_iter().chain(heads.iter().map(score)) {
             table.push('\t');
             if let Some(value) = value {
                 let _ = write!(table, "{value:.6}");

@@ -19,7 +19,6 @@ use crate::{
         table::{Context, Entry, Hint},
     },
     engine::protocol::{Comparison, Event, Pair, Request, RunView},
-    head::Head,
 };
 
 const NO_RUN: &str = "the model is no snapshot of a run: 5 says what a run is";
@@ -165,13 +164,11 @@ fn open(app: &mut App, run: &RunView, at: usize) -> Vec<Effect> {
 
 /// Selects a head further up or down in the order of the table.
 fn step_order(app: &mut App, by: isize) {
-    let Some(heads) = app.info().map(|info| info.heads) else { return };
     let order = app.rooms.training.order();
-    let selected = app.selection.head.layer * heads + app.selection.head.head;
-    let at = order.iter().position(|&head| head == selected);
+    let at = order.iter().position(|&head| head == app.selection.head);
     let to = at.map_or(Some(0), |at| at.checked_add_signed(by));
     if let Some(&head) = to.and_then(|to| order.get(to)) {
-        app.select_head(Head::new(head / heads, head % heads));
+        app.select_head(head);
     }
 }
 

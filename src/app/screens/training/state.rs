@@ -9,6 +9,7 @@ use crate::{
         timeline::{self, Window},
     },
     engine::protocol::{Measured, RunView, SnapshotView},
+    head::{Head, PerHead},
 };
 
 /// The state of the Training screen.
@@ -72,9 +73,9 @@ impl Training {
         self.run.as_ref().map_or(&[], |run| &run.points)
     }
 
-    /// The score of a head, `layer * heads + head`, or the best of all, over the steps.
-    pub fn curve(&self, head: Option<usize>) -> Vec<(u64, f32)> {
-        timeline::curve(self.points().iter().map(|point| (point.step, &*point.scores)), head, self.score)
+    /// The score of a head, or the best of all, over the steps.
+    pub fn curve(&self, head: Option<Head>) -> Vec<(u64, f32)> {
+        timeline::curve(self.points().iter().map(|point| (point.step, &point.scores)), head, self.score)
     }
 
     /// Where the best of the score changes.
@@ -82,11 +83,17 @@ impl Training {
         timeline::window(&self.curve(None))
     }
 
-    /// Heads by what their score is in the end, best first, `layer * heads + head`.
-    pub fn order(&self) -> Vec<usize> {
-        let heads = self.points().iter().map(|point| point.scores.len()).max().unwrap_or(0);
+    /// The heads that anything is known of.
+    pub(super) fn heads(&self) -> Vec<Head> {
+        let scores = self.points().iter().map(|point| &point.scores).max_by_key(|scores| scores.len());
+        scores.into_iter().flat_map(PerHead::iter).map(|(head, _)| head).collect()
+    }
+
+    /// Heads by what their score is in the end, best first.
+    pub fn order(&self) -> Vec<Head> {
         let last = |head| self.curve(Some(head)).last().map(|point| point.1);
-        let mut order: Vec<(usize, Option<f32>)> = (0..heads).map(|head| (head, last(head))).collect();
+        let mut order: Vec<(Head, Option<f32>)> =
+            self.heads().into_iter().map(|head| (head, last(head))).collect();
         order.sort_by(|one, other| other.1.unwrap_or(f32::MIN).total_cmp(&one.1.unwrap_or(f32::MIN)));
         order.into_iter().map(|(head, _)| head).collect()
     }

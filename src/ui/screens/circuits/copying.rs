@@ -8,11 +8,8 @@ use super::{
 };
 use crate::{
     app::{App, screens::circuits::cursor},
-    engine::protocol::{
-        ModelInfo,
-        circuits::{Eigenvalue, Spectrum},
-    },
-    head::Head,
+    engine::protocol::circuits::{Eigenvalue, Spectrum},
+    head::{Head, PerHead},
     ui::{
         canvas::{Canvas, bar, scrolled, wrap},
         theme::Part,
@@ -28,26 +25,24 @@ const DECADES: f64 = 3.0;
 
 pub(super) fn draw(
     app: &App,
-    info: &ModelInfo,
     canvas: &mut Canvas,
     rect: Rect,
-    spectra: &[Spectrum],
+    spectra: &PerHead<Spectrum>,
     order: &[Head],
 ) -> usize {
-    let spectrum = |head: Head| spectra.get(head.layer * info.heads + head.head);
     let (list, rest) = split(rect, LIST);
     let height = usize::from(list.height);
     let at = cursor(app).unwrap_or(0);
     let first = scrolled(at, order.len(), height);
     for (row, (index, &head)) in order.iter().enumerate().skip(first).take(height).enumerate() {
-        let Some(score) = spectrum(head).map(Spectrum::positivity) else { continue };
+        let Some(score) = spectra.get(head).map(Spectrum::positivity) else { continue };
         canvas.text(list, 2, row, &format!("{head:<6}{}", number(score, 6)), Part::Text);
         canvas.text(list, 16, row, &bar(score as f32, LIST - 16), Part::Bar);
         if index == at {
             mark(canvas, Rect { width: 15, ..list }.intersection(list), row);
         }
     }
-    if let Some(spectrum) = spectrum(app.selection.head) {
+    if let Some(spectrum) = spectra.get(app.selection.head) {
         let edge = spectrum.0.first().map_or(0.0, size);
         let text = format!(
             "{} eigenvalues of {}, radius log |λ|, edge {edge:.3}; ● Re λ > 0, ○ Re λ < 0",
@@ -86,9 +81,9 @@ fn draw_disc(canvas: &mut Canvas, rect: Rect, spectrum: &Spectrum, edge: f64) ->
 }
 
 /// How many heads have scores in each eighth of -1 to 1.
-fn draw_histogram(canvas: &mut Canvas, rect: Rect, spectra: &[Spectrum]) {
+fn draw_histogram(canvas: &mut Canvas, rect: Rect, spectra: &PerHead<Spectrum>) {
     let mut counts = [0usize; BINS];
-    for score in spectra.iter().map(Spectrum::positivity).filter(|score| !score.is_nan()) {
+    for score in spectra.values().iter().map(Spectrum::positivity).filter(|score| !score.is_nan()) {
         let bin = ((score + 1.0) / 2.0 * BINS as f64) as usize;
         counts[bin.min(BINS - 1)] += 1;
     }

@@ -173,8 +173,8 @@ fn draw_circuit(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect, ci
         Facts::Trigrams { token, rows, bugs } => {
             trigrams::draw(app, canvas, body, token.as_ref(), rows, bugs.as_deref())
         }
-        Facts::Copying { spectra, order } => copying::draw(app, info, canvas, body, spectra, order),
-        Facts::Positions { profiles, peaks } => positions::draw(app, info, canvas, body, profiles, peaks),
+        Facts::Copying { spectra, order } => copying::draw(app, canvas, body, spectra, order),
+        Facts::Positions { profiles, peaks } => positions::draw(app, canvas, body, profiles, peaks),
         Facts::Composition { scores, edges } => composition::draw(app, info, canvas, body, scores, edges),
         Facts::Corner { points } => corner::draw(app, canvas, body, points),
         Facts::Terms { token, target, terms } => terms::draw(app, canvas, body, (token, target), terms),

@@ -5,8 +5,7 @@ use ratatui::layout::Rect;
 use super::parts::{mark, rows, split};
 use crate::{
     app::{App, screens::circuits::cursor},
-    engine::protocol::ModelInfo,
-    head::Head,
+    head::{Head, PerHead},
     ui::{
         canvas::{Canvas, scrolled, shorten},
         theme::Part,
@@ -19,10 +18,9 @@ const EIGHTHS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇"
 
 pub(super) fn draw(
     app: &App,
-    info: &ModelInfo,
     canvas: &mut Canvas,
     rect: Rect,
-    profiles: &[Vec<f32>],
+    profiles: &PerHead<Vec<f32>>,
     peaks: &[(Head, usize, f32)],
 ) -> usize {
     let (list, chart) = split(rect, LIST);
@@ -40,7 +38,7 @@ pub(super) fn draw(
         }
     }
     let head = app.selection.head;
-    if let Some(profile) = profiles.get(head.layer * info.heads + head.head) {
+    if let Some(profile) = profiles.get(head) {
         draw_profile(canvas, chart, head, profile);
     }
     height

@@ -13,7 +13,7 @@ use crate::{
         },
     },
     engine::protocol::ModelInfo,
-    head::Head,
+    head::{Head, PerHead},
     ui::{
         canvas::{Canvas, decimals, plus_minus, scrolled, shorten, wrap},
         theme::Part,
@@ -57,15 +57,15 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect, focuse
         canvas.text(inner, GUTTER + column * cell, 0, &number, part);
     }
     let used = (info.layers + 2).min(height) as u16;
-    draw_note(app, info, canvas, Rect { y: inner.y + used, height: inner.height - used, ..inner });
+    draw_note(app, canvas, Rect { y: inner.y + used, height: inner.height - used, ..inner });
     let scores = scores(app);
     for (row, layer) in (first_layer..info.layers).take(rows).enumerate() {
         let part = if layer == selected.layer { Part::Accent } else { Part::Dim };
         canvas.text(inner, 0, row + 1, &format!("{layer:>2}"), part);
         for (column, head) in (first_head..info.heads).take(columns).enumerate() {
-            let scores = scores.and_then(|scores| scores.get(layer * info.heads + head));
-            let value = scores.and_then(|scores| scores.measured(app.rooms.explore.score));
             let head = Head::new(layer, head);
+            let scores = scores.and_then(|scores| scores.get(head));
+            let value = scores.and_then(|scores| scores.measured(app.rooms.explore.score));
             let mark = Mark { chosen: head == selected, ablated: app.session.ablated.contains(&head) };
             draw_cell(canvas, inner, (GUTTER + column * cell, row + 1), cell, value, mark);
         }
@@ -73,10 +73,9 @@ pub fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect, focuse
 }
 
 /// Below the grid, where there is room: the chosen head's score, and what the score is.
-fn draw_note(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
+fn draw_note(app: &App, canvas: &mut Canvas, rect: Rect) {
     let (head, score) = (app.selection.head, app.rooms.explore.score);
-    let flat = head.layer * info.heads + head.head;
-    let Some(scores) = scores(app).and_then(|scores| scores.get(flat)) else { return };
+    let Some(scores) = scores(app).and_then(|scores| scores.get(head)) else { return };
     let Some(value) = scores.measured(score) else { return };
     let mut note = format!("{head} {} {value:.3}", score.name());
     let definition = match app.rooms.explore.source {
@@ -84,7 +83,7 @@ fn draw_note(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         Source::Token => "of this token's row alone",
     };
     if app.rooms.explore.source == Source::Ranking {
-        let error = app.rooms.rank.ranking.error(info, head, Column::Score(score));
+        let error = app.rooms.rank.ranking.error(head, Column::Score(score));
         note += &error.map_or(String::new(), plus_minus);
         if score == Score::Induction && !scores.chance.is_nan() {
             note += &format!(" (chance {:.3})", scores.chance);
@@ -143,10 +142,10 @@ fn draw_cell(
 }
 
 /// The scores that colour the grid, where there are any.
-fn scores(app: &App) -> Option<&[HeadScores]> {
+fn scores(app: &App) -> Option<&PerHead<HeadScores>> {
     match app.rooms.explore.source {
         Source::Ranking => Some(&app.rooms.rank.ranking.scores),
-        Source::Token => app.session.at_query.as_ref().map(|answer| &*answer.value.scores),
+        Source::Token => app.session.at_query.as_ref().map(|answer| &answer.value.scores),
     }
 }
 

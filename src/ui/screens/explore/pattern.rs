@@ -88,9 +88,9 @@ fn title(app: &App, info: &ModelInfo) -> String {
     if let Some(share) = answer.value.sink {
         title += &format!(" · {share:.2} on its sink");
     }
-    let score = app.rooms.explore.score;
+    let (score, ranking) = (app.rooms.explore.score, &app.rooms.rank.ranking);
     if let (Some(scores), Some((place, of))) =
-        (app.rooms.rank.ranking.get(info, look.head), app.rooms.rank.ranking.place(info, look.head, score))
+        (ranking.scores.get(look.head), ranking.place(look.head, score))
     {
         title += &format!(" · {} {:.2}, rank {place} of {of}", score.name(), scores.get(score));
     }

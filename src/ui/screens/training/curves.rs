@@ -43,12 +43,11 @@ struct Loss<'a> {
 pub fn draw_scores(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Canvas, rect: Rect) {
     let training = &app.rooms.training;
     let inner = canvas.panel(rect, &title(app, run), true);
-    let heads = info.heads.max(1);
-    let selected = app.selection.head.layer * heads + app.selection.head.head;
+    let selected = app.selection.head;
     let others = training.order().into_iter().filter(|&head| head != selected);
     let most = STYLES.len().min(usize::from(inner.height).saturating_sub(1));
     let shown = std::iter::once(selected).chain(others).take(most);
-    let known: Vec<(usize, Vec<(u64, f32)>)> = shown
+    let known: Vec<(Head, Vec<(u64, f32)>)> = shown
         .map(|head| (head, training.curve(Some(head))))
         .filter(|(_, points)| !points.is_empty())
         .collect();
@@ -66,7 +65,7 @@ pub fn draw_scores(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Canv
     let names: Vec<Name> = known
         .iter()
         .map(|(head, points)| Name {
-            text: format!("{:<5} {:.3}", Head::new(head / heads, head % heads), last(points)),
+            text: format!("{head:<5} {:.3}", last(points)),
             selected: *head == selected,
         })
         .collect();

@@ -5,8 +5,7 @@ use ratatui::layout::Rect;
 use crate::{
     analysis::timeline,
     app::App,
-    engine::protocol::{Measured, ModelInfo, RunView, Source},
-    head::Head,
+    engine::protocol::{Measured, RunView, Source},
     text::clean,
     ui::{
         canvas::{Canvas, scrolled, shorten, wrap},
@@ -15,7 +14,7 @@ use crate::{
 };
 
 /// Draws what is known of the snapshot under the cursor, and what is wrong with the run.
-pub fn draw_snapshot(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Canvas, rect: Rect) {
+pub fn draw_snapshot(app: &App, run: &RunView, canvas: &mut Canvas, rect: Rect) {
     let training = &app.rooms.training;
     let (Some(at), Some(snapshot)) = (training.at(), training.snapshot()) else {
         canvas.panel(rect, "No snapshots", false);
@@ -35,7 +34,7 @@ pub fn draw_snapshot(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Ca
     let mut lines: Vec<(String, Part)> = Vec::new();
     match (&snapshot.problem, point) {
         (Some(problem), _) => lines.push((format!("left out: {problem}"), Part::Error)),
-        (None, Some(point)) => lines.push((values(app, info, point), Part::Text)),
+        (None, Some(point)) => lines.push((values(app, point), Part::Text)),
         (None, None) => lines.push(("not measured yet".to_owned(), Part::Dim)),
     }
     let others: Vec<_> = broken.filter(|(step, _)| *step != snapshot.step).collect();
@@ -69,10 +68,10 @@ pub fn draw_snapshot(app: &App, info: &ModelInfo, run: &RunView, canvas: &mut Ca
 }
 
 /// The numbers of a step, as a sentence.
-fn values(app: &App, info: &ModelInfo, point: &Measured) -> String {
+fn values(app: &App, point: &Measured) -> String {
     let (score, head) = (app.rooms.training.score, app.selection.head);
     let mut parts = Vec::new();
-    let mine = point.scores.get(head.layer * info.heads + head.head);
+    let mine = point.scores.get(head);
     if let Some(value) = mine.and_then(|scores| scores.measured(score)) {
         parts.push(format!("{head} {} {value:.3}", score.name()));
     }
@@ -93,21 +92,20 @@ fn values(app: &App, info: &ModelInfo, point: &Measured) -> String {
 }
 
 /// Draws the heads by what their score is in the end, with the step at which each began; the selected one in sight.
-pub fn draw_heads(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
+pub fn draw_heads(app: &App, canvas: &mut Canvas, rect: Rect) {
     let training = &app.rooms.training;
     let inner = canvas.panel(rect, "heads, the best in the end", false);
-    let (rows, heads) = (usize::from(inner.height).saturating_sub(1), info.heads.max(1));
+    let rows = usize::from(inner.height).saturating_sub(1);
     let order = training.order();
     canvas.text(inner, 1, 0, "  head  begins at   final", Part::Dim);
-    let selected = app.selection.head.layer * heads + app.selection.head.head;
+    let selected = app.selection.head;
     let at = order.iter().position(|&head| head == selected).unwrap_or(0);
     let first = scrolled(at, order.len(), rows);
     for (row, &head) in order.iter().skip(first).take(rows).enumerate() {
         let curve = training.curve(Some(head));
         let onset = timeline::onset(&curve).map_or_else(|| "-".to_owned(), |step| step.to_string());
         let end = curve.last().map_or_else(|| "-".to_owned(), |point| format!("{:.3}", point.1));
-        let name = Head::new(head / heads, head % heads);
-        canvas.text(inner, 1, row + 1, &format!("  {name:<5} {onset:>9}  {end:>6}"), Part::Text);
+        canvas.text(inner, 1, row + 1, &format!("  {head:<5} {onset:>9}  {end:>6}"), Part::Text);
         if head == selected {
             canvas.text(inner, 1, row + 1, "▸", Part::Mark);
             canvas.tint(inner, row + 1, canvas.theme.style(Part::Selection));

@@ -60,12 +60,12 @@ fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
         (true, _) => changes::draw_tokens(app, canvas, middle),
     }
     if !compared || losses > 0 {
-        here::draw_snapshot(app, info, run, canvas, left);
+        here::draw_snapshot(app, run, canvas, left);
     }
     if compared {
         changes::draw_list(app, canvas, right);
     } else {
-        here::draw_heads(app, info, canvas, right);
+        here::draw_heads(app, canvas, right);
     }
 }
 
