@@ -13,7 +13,7 @@ use crate::{
     cli::{Common, DoctorArgs},
     model::families::FAMILIES,
     report::table::{Align, aligned},
-    term::{self, color, env, over_ssh, session},
+    term::{self, color, env, over_ssh, raw},
     ui::theme::Depth,
 };
 
@@ -51,7 +51,7 @@ pub fn run(args: &DoctorArgs, common: &Common) -> Result<()> {
     line("ssh", if over_ssh() { "yes: at most 30 frames a second" } else { "no" });
     line("locale", &locale());
     hub(&mut line);
-    line("log", &session::log_path().map_or_else(|| "none".to_owned(), |path| path.display().to_string()));
+    line("log", &raw::log_path().map_or_else(|| "none".to_owned(), |path| path.display().to_string()));
     if terminal && colour.depth != Depth::Mono {
         let _ = writeln!(out, "{:<10} {}", "strip", color::strip(colour.depth));
     }

@@ -16,7 +16,7 @@ use crate::{
         rank::Settings,
         timeline::{Point, Text, Timeline},
     },
-    run::{self, Measured, Run},
+    run::{self, Measured, TrainingRun},
     text::line,
 };
 
@@ -67,8 +67,8 @@ fn read(file: &Path, windows: usize) -> Result<String> {
 
 /// Puts what the runs have logged beside what was measured at the same step; returns what could not be read.
 fn add_log(points: &mut [Point], model: &ModelInfo, checkpoints: &[String]) -> Vec<String> {
-    let mut runs: Vec<Run> = Vec::new();
-    for run in checkpoints.iter().filter_map(|checkpoint| Run::of(checkpoint)) {
+    let mut runs: Vec<TrainingRun> = Vec::new();
+    for run in checkpoints.iter().filter_map(|checkpoint| TrainingRun::of(checkpoint)) {
         if !runs.iter().any(|known| known.source == run.source) {
             runs.push(run);
         }

@@ -64,13 +64,13 @@ pub struct Circuits {
 /// What a view needs, and how far it is.
 struct View {
     ask: Ask,
-    stage: Stage,
+    stage: Stretch,
     /// Steps taken of the stage.
     at: usize,
 }
 
 /// A stretch of work in steps of one kind.
-enum Stage {
+enum Stretch {
     /// The stages that this view needs have not been looked up.
     Begun,
     /// Done at once.
@@ -90,7 +90,7 @@ enum Stage {
     Bugs(Vec<SkipTrigrams>, Vec<Trigram>, Vec<trigram::Bug>),
 }
 
-impl Stage {
+impl Stretch {
     /// What it does, its steps and what a step is.
     fn describe(&self, decoder: &Decoder) -> (&'static str, usize, &'static str) {
         let layers = decoder.spec.layers;
@@ -169,7 +169,7 @@ impl Circuits {
         self.leave();
         let begun = self.left.iter().position(|view| view.ask == ask);
         let view = begun.map(|index| self.left.swap_remove(index));
-        self.view = Some(view.unwrap_or(View { ask, stage: Stage::Begun, at: 0 }));
+        self.view = Some(view.unwrap_or(View { ask, stage: Stretch::Begun, at: 0 }));
     }
 
     /// Stops what is under way; asked again, it goes on.
@@ -193,10 +193,10 @@ impl Circuits {
         let model = &desk.model;
         let Some(view) = &mut self.view else { return Ok(()) };
         let ask = view.ask.clone();
-        let facts = match std::mem::replace(&mut view.stage, Stage::Begun) {
-            Stage::Begun => None,
-            Stage::Bigram => Some(bigram_facts(model, &ask)?),
-            Stage::Terms => {
+        let facts = match std::mem::replace(&mut view.stage, Stretch::Begun) {
+            Stretch::Begun => None,
+            Stretch::Bigram => Some(bigram_facts(model, &ask)?),
+            Stretch::Terms => {
                 let Ask::Terms { query, .. } = ask else { bail!("no terms were asked for") };
                 let control = Control { progress: &|_, _| (), cancelled };
                 // Cancelled, it begins again.
@@ -204,47 +204,47 @@ impl Circuits {
                 let (token, target, terms) = desk.terms(query, &control)?;
                 Some(Facts::Terms { token, target, terms })
             }
-            Stage::Ends(sums) => {
+            Stretch::Ends(sums) => {
                 self.ends = Some(sums.finish()?);
                 None
             }
-            Stage::Previous(_, _, tally) => {
+            Stretch::Previous(_, _, tally) => {
                 self.previous = Some(corner::previous(&tally));
                 None
             }
-            Stage::Spectra(spectra) => {
+            Stretch::Spectra(spectra) => {
                 let spectra = PerHead::new(model.info.heads, spectra);
                 Some(Facts::Copying { order: spectrum::order(&spectra), spectra })
             }
-            Stage::Corner(plot) => {
+            Stretch::Corner(plot) => {
                 let mut points = plot.points;
                 corner::sort(&mut points);
                 Some(Facts::Corner { points })
             }
-            Stage::Average(averaging, mut averages) => {
+            Stretch::Average(averaging, mut averages) => {
                 averages.push(averaging.finish(&model.decoder)?);
                 view.stage = averaged(&model.decoder, averages);
                 None
             }
-            Stage::Profiles(_, profiles) => {
+            Stretch::Profiles(_, profiles) => {
                 let profiles = PerHead::new(model.info.heads, profiles);
                 Some(Facts::Positions { peaks: position::peaks(&profiles), profiles })
             }
-            Stage::Composition(composing) => {
+            Stretch::Composition(composing) => {
                 let scores = composing.finish();
                 let edges = Kind::ALL.map(|kind| scores.edges(kind, None, EDGES));
                 Some(Facts::Composition { scores, edges })
             }
-            Stage::Expand(expanding) => {
+            Stretch::Expand(expanding) => {
                 let Ask::Trigrams { head, .. } = ask else { bail!("no skip-trigrams were asked for") };
                 self.expanded = Some((head, expanding.finish()?));
                 None
             }
-            Stage::Strengths(_, strengths) => {
+            Stretch::Strengths(_, strengths) => {
                 let found = self.expanded()?.of_strengths(&strengths, TRIGRAMS, 1)?;
                 return self.found(desk, None, found);
             }
-            Stage::Found => {
+            Stretch::Found => {
                 let Ask::Trigrams { token: Some((input, role)), .. } = &ask else {
                     bail!("no token was asked about")
                 };
@@ -252,7 +252,7 @@ impl Circuits {
                 let found = self.expanded()?.with(*role, id, TRIGRAMS)?;
                 return self.found(desk, Some(id), found);
             }
-            Stage::Bugs(found, rows, mut bugs) => {
+            Stretch::Bugs(found, rows, mut bugs) => {
                 bugs.sort_by(|a, b| b.margin.total_cmp(&a.margin));
                 let bugs = bugs.iter().take(TRIGRAMS).map(|bug| bug_of(model, bug)).collect();
                 let token = asked_token(model, &ask, &found)?;
@@ -265,7 +265,7 @@ impl Circuits {
             return Ok(());
         }
         let begun = match self.view.as_ref().map(|view| &view.stage) {
-            Some(Stage::Begun) => {
+            Some(Stretch::Begun) => {
                 let begun = if self.needs_ends(&ask) { self.summing() } else { None };
                 Some(begun.map_or_else(|| Ok((self.next_stage(model, &ask)?, 0)), Ok::<_, anyhow::Error>)?)
             }
@@ -285,38 +285,38 @@ impl Circuits {
     }
 
     /// The sums that another view was left at, to go on with; that view will find them done.
-    fn summing(&mut self) -> Option<(Stage, usize)> {
-        let view = self.left.iter_mut().find(|view| matches!(view.stage, Stage::Ends(_)))?;
-        Some((std::mem::replace(&mut view.stage, Stage::Begun), std::mem::take(&mut view.at)))
+    fn summing(&mut self) -> Option<(Stretch, usize)> {
+        let view = self.left.iter_mut().find(|view| matches!(view.stage, Stretch::Ends(_)))?;
+        Some((std::mem::replace(&mut view.stage, Stretch::Begun), std::mem::take(&mut view.at)))
     }
 
     /// The first stage of a view whose work is not done yet.
-    fn next_stage(&self, model: &Model, ask: &Ask) -> Result<Stage> {
+    fn next_stage(&self, model: &Model, ask: &Ask) -> Result<Stretch> {
         let decoder = &model.decoder;
         if !matches!(ask, Ask::Bigram { .. } | Ask::Terms { .. }) {
             model.has_heads()?;
         }
         Ok(match ask {
-            Ask::Bigram { .. } => Stage::Bigram,
-            Ask::Terms { .. } => Stage::Terms,
-            _ if self.needs_ends(ask) => Stage::Ends(EndsSum::new(decoder, EMBEDDING)?),
-            Ask::Copying => Stage::Spectra(Vec::new()),
+            Ask::Bigram { .. } => Stretch::Bigram,
+            Ask::Terms { .. } => Stretch::Terms,
+            _ if self.needs_ends(ask) => Stretch::Ends(EndsSum::new(decoder, EMBEDDING)?),
+            Ask::Copying => Stretch::Spectra(Vec::new()),
             Ask::Corner if self.previous.is_none() => {
                 let settings =
                     RankSettings { length: model.info.block, seed: SEED, ..RankSettings::default() };
                 let benchmark = model.benchmark(settings)?;
                 let draws = corner::draws(&benchmark);
-                Stage::Previous(benchmark, draws, Tally::new(model.info.layers, model.info.heads))
+                Stretch::Previous(benchmark, draws, Tally::new(model.info.layers, model.info.heads))
             }
-            Ask::Corner => Stage::Corner(Plotting::new(decoder)?),
-            Ask::Positions => Stage::Average(Averaging::new(decoder, EMBEDDING.of_layer(0)), Vec::new()),
-            Ask::Composition => Stage::Composition(Composing::new(decoder, SEED, DRAWS)?),
+            Ask::Corner => Stretch::Corner(Plotting::new(decoder)?),
+            Ask::Positions => Stretch::Average(Averaging::new(decoder, EMBEDDING.of_layer(0)), Vec::new()),
+            Ask::Composition => Stretch::Composition(Composing::new(decoder, SEED, DRAWS)?),
             Ask::Trigrams { head, token } => match (&self.expanded, token) {
                 (Some((expanded, _)), None) if expanded == head => {
-                    Stage::Strengths(factors::tiles(decoder.spec.vocabulary).collect(), Vec::new())
+                    Stretch::Strengths(factors::tiles(decoder.spec.vocabulary).collect(), Vec::new())
                 }
-                (Some((expanded, _)), Some(_)) if expanded == head => Stage::Found,
-                _ => Stage::Expand(Expanding::new(decoder, *head, EMBEDDING)?),
+                (Some((expanded, _)), Some(_)) if expanded == head => Stretch::Found,
+                _ => Stretch::Expand(Expanding::new(decoder, *head, EMBEDDING)?),
             },
         })
     }
@@ -332,7 +332,7 @@ impl Circuits {
         let token = token.map(|id| model.token(id));
         if let Some(view) = &mut self.view {
             answer(desk, view.ask.clone(), Facts::Trigrams { token, rows: rows.clone(), bugs: None });
-            (view.stage, view.at) = (Stage::Bugs(found, rows, Vec::new()), 0);
+            (view.stage, view.at) = (Stretch::Bugs(found, rows, Vec::new()), 0);
         }
         Ok(())
     }
@@ -351,31 +351,31 @@ impl Shared<'_> {
         let (decoder, at) = (&model.decoder, view.at);
         let missing = || anyhow!("a stage of the work was left out");
         match &mut view.stage {
-            Stage::Begun | Stage::Bigram | Stage::Terms | Stage::Found => {}
-            Stage::Ends(sums) => sums.step(decoder, at)?,
-            Stage::Spectra(spectra) => {
+            Stretch::Begun | Stretch::Bigram | Stretch::Terms | Stretch::Found => {}
+            Stretch::Ends(sums) => sums.step(decoder, at)?,
+            Stretch::Spectra(spectra) => {
                 spectra.extend(spectrum::ov_layer(decoder, self.ends.as_ref().ok_or_else(missing)?, at)?);
             }
-            Stage::Previous(benchmark, draws, tally) => {
+            Stretch::Previous(benchmark, draws, tally) => {
                 tally.merge(rank::measure(decoder, benchmark, &draws[at..=at], control)?);
             }
-            Stage::Corner(plot) => {
+            Stretch::Corner(plot) => {
                 let ends = self.ends.as_ref().ok_or_else(missing)?;
                 plot.step(decoder, ends, self.previous.as_ref().ok_or_else(missing)?, at)?;
             }
-            Stage::Average(averaging, _) => averaging.step(decoder, at)?,
-            Stage::Profiles(averages, profiles) => {
+            Stretch::Average(averaging, _) => averaging.step(decoder, at)?,
+            Stretch::Profiles(averages, profiles) => {
                 let average = &averages[at.min(averages.len() - 1)];
                 let tokens = POSITIONS.min(model.info.context);
                 profiles.extend(position::profiles(decoder, average, at, tokens)?);
             }
-            Stage::Composition(composing) => composing.step(decoder, at)?,
-            Stage::Expand(expanding) => expanding.step(decoder, at)?,
-            Stage::Strengths(tiles, strengths) => {
+            Stretch::Composition(composing) => composing.step(decoder, at)?,
+            Stretch::Expand(expanding) => expanding.step(decoder, at)?,
+            Stretch::Strengths(tiles, strengths) => {
                 let (_, expanded) = self.expanded.as_ref().ok_or_else(missing)?;
                 strengths.extend(expanded.strengths(tiles[at].clone())?);
             }
-            Stage::Bugs(found, _, bugs) => {
+            Stretch::Bugs(found, _, bugs) => {
                 let (_, expanded) = self.expanded.as_ref().ok_or_else(missing)?;
                 // Of one source several, of many the clearest of each.
                 let each = if found.len() == 1 { TRIGRAMS } else { 1 };
@@ -392,12 +392,12 @@ impl Shared<'_> {
 }
 
 /// What follows an average: that for later layers, where it differs, or the profiles.
-fn averaged(decoder: &Decoder, averages: Vec<Average>) -> Stage {
+fn averaged(decoder: &Decoder, averages: Vec<Average>) -> Stretch {
     let differ = !decoder.spec.mlp.is_empty() && decoder.spec.layers > 1;
     if differ && averages.len() < 2 {
-        Stage::Average(Averaging::new(decoder, EMBEDDING.of_layer(1)), averages)
+        Stretch::Average(Averaging::new(decoder, EMBEDDING.of_layer(1)), averages)
     } else {
-        Stage::Profiles(averages, Vec::new())
+        Stretch::Profiles(averages, Vec::new())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     checkpoint::{embedded, progress::Watcher, snapshot::Snapshot},
     error::{is_interrupted, told},
     model::decoder::Control,
-    run::{Followed, Run, Scope, stamp},
+    run::{Followed, Scope, TrainingRun, stamp},
     text::line,
 };
 
@@ -43,7 +43,7 @@ impl Training {
         let shape = (info.layers, info.heads);
         self.block = info.block;
         let before = self.followed.take();
-        self.followed = Run::of(model).map(|run| Followed::new(run, shape, before));
+        self.followed = TrainingRun::of(model).map(|run| Followed::new(run, shape, before));
         // A run's folder was opened as its last snapshot, which its source names.
         self.open = self.run().and_then(|run| {
             let at = run.position(&info.source).or_else(|| run.position(model))?;
@@ -81,7 +81,7 @@ impl Training {
         self.followed.as_mut().is_some_and(Followed::look)
     }
 
-    fn run(&self) -> Option<&Run> {
+    fn run(&self) -> Option<&TrainingRun> {
         self.followed.as_ref().map(Followed::run)
     }
 

@@ -21,7 +21,7 @@ pub struct Spec {
     pub context: usize,
     /// From token ids to the residual stream.
     pub embedding: Embedding,
-    /// How a token's place is told.
+    /// How a token's position is told.
     pub positions: Positions,
     /// How the residual stream is normalised.
     pub norm: Norm,
@@ -125,7 +125,7 @@ pub struct Embedding {
     pub norm: bool,
 }
 
-/// How a token's place enters the computation.
+/// How a token's position enters the computation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Positions {
     /// A learned vector for each position.

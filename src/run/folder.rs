@@ -14,7 +14,7 @@ use crate::checkpoint::{
 
 /// A training run as it lies on the disk, or in the program.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Run {
+pub struct TrainingRun {
     /// Short name: that of its folder, or of the shipped model.
     pub name: String,
     /// What names it on the command line.
@@ -27,7 +27,7 @@ pub struct Run {
     pub troubles: Vec<String>,
 }
 
-impl Run {
+impl TrainingRun {
     /// The run that `model` of the command line names, or is a snapshot of.
     ///
     /// A run is a folder with snapshots in it (`step-100`, `checkpoint-500`); a snapshot, or a file in one, belongs to the
@@ -145,7 +145,7 @@ mod tests {
         folder
     }
 
-    fn steps(run: &Run) -> Vec<u64> {
+    fn steps(run: &TrainingRun) -> Vec<u64> {
         run.snapshots.iter().map(|snapshot| snapshot.step).collect()
     }
 
@@ -154,22 +154,22 @@ mod tests {
         let folder = run(&["step-000100", "step-000020", ".step-000300.new", "state"]);
         fs::write(folder.path().join("log.jsonl"), "{\"step\":20}\n").unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        let whole = Run::of(folder.path().to_str().unwrap()).unwrap();
+        let whole = TrainingRun::of(folder.path().to_str().unwrap()).unwrap();
         assert_eq!(steps(&whole), [20, 100], "what is hidden is not finished");
         assert_eq!(whole.read_log().entries[0].step, 20);
         for name in ["step-000100", "step-000100/", "step-000100/model.safetensors", "state/../step-000100"] {
-            let around = Run::of(&path(name)).unwrap();
+            let around = TrainingRun::of(&path(name)).unwrap();
             assert_eq!((around.snapshots.len(), around.position(&path(name))), (2, Some(1)), "{name}");
         }
-        assert_eq!(Run::of(&path("state")), None);
-        assert_eq!(Run::of("org/model@step100"), None);
+        assert_eq!(TrainingRun::of(&path("state")), None);
+        assert_eq!(TrainingRun::of("org/model@step100"), None);
         assert_eq!(whole.position("elsewhere"), None);
     }
 
     #[test]
     fn of_two_snapshots_of_a_step_one_is_left_out_and_told() {
         let folder = run(&["checkpoint-100", "step-100", "step-200"]);
-        let run = Run::read(folder.path()).unwrap();
+        let run = TrainingRun::read(folder.path()).unwrap();
         assert_eq!(steps(&run), [100, 200]);
         assert!(
             run.troubles.len() == 1 && run.troubles[0].contains("/step-100: left out"),
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_snapshot_that_is_written_anew_has_another_stamp() {
         let folder = run(&["step-5"]);
-        let snapshot = &Run::read(folder.path()).unwrap().snapshots[0];
+        let snapshot = &TrainingRun::read(folder.path()).unwrap().snapshots[0];
         let before = stamp(snapshot);
         assert_eq!(before, stamp(snapshot));
         fs::write(Path::new(&snapshot.model).join("model.safetensors"), "longer than before").unwrap();

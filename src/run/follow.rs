@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    folder::{Run, Stamp, stamp},
+    folder::{Stamp, TrainingRun, stamp},
     log::Log,
     measured::Measured,
 };
@@ -30,7 +30,7 @@ struct Outcome {
 
 /// A run, its log, and what came of its snapshots.
 pub struct Followed {
-    run: Run,
+    run: TrainingRun,
     log: Log,
     /// Layers of the model, and heads in each.
     shape: (usize, usize),
@@ -44,7 +44,7 @@ pub struct Followed {
 impl Followed {
     /// A run of models with these layers and heads in each. What came of its snapshots `before` stays, where that was the same
     /// run, of models of the same shape.
-    pub fn new(run: Run, shape: (usize, usize), before: Option<Self>) -> Self {
+    pub fn new(run: TrainingRun, shape: (usize, usize), before: Option<Self>) -> Self {
         let log = run.read_log();
         match before.filter(|before| before.shape == shape && before.run.source == run.source) {
             Some(before) => Self { run, log, ..before },
@@ -53,7 +53,7 @@ impl Followed {
     }
 
     /// The run as it was when it was last looked at.
-    pub fn run(&self) -> &Run {
+    pub fn run(&self) -> &TrainingRun {
         &self.run
     }
 
@@ -177,7 +177,7 @@ mod tests {
         write(10, "ten");
         let log = r#"{"step":5,"held_out_loss":4.5,"heads":[{"layer":0,"head":0,"induction":0.5}]}"#;
         fs::write(folder.path().join("log.jsonl"), log).unwrap();
-        let run = || Run::read(folder.path()).unwrap();
+        let run = || TrainingRun::read(folder.path()).unwrap();
         let mut followed = Followed::new(run(), (1, 1), None);
         assert_eq!((next(&followed), followed.progress()), (Some(10), (0, 1)), "5 is logged");
         take(&mut followed, Err("half".to_owned()));

@@ -7,7 +7,7 @@ mod measured;
 mod named;
 
 pub use self::{
-    folder::{Run, Stamp, stamp},
+    folder::{Stamp, TrainingRun, stamp},
     follow::{Followed, Scope},
     log::{Entry, HeadEntry, Log},
     measured::{Measured, Source},

@@ -8,13 +8,13 @@ use std::{
 use anyhow::{Result, ensure};
 use crossterm::{Command as _, clipboard::CopyToClipboard};
 
-use super::{env, session::Session};
+use super::{env, raw::RawTerminal};
 
 /// Longest text that is copied, in bytes: terminals drop a longer escape sequence, or hang on it.
 const MOST: usize = 100_000;
 
 /// Copies `text`: through tmux where we are inside it, since tmux drops a program's own OSC 52 by default, else by OSC 52.
-pub fn copy(session: &mut Session, text: &str) -> Result<()> {
+pub fn copy(terminal: &mut RawTerminal, text: &str) -> Result<()> {
     ensure!(
         text.len() <= MOST,
         "the text of {} KB is too long to copy, {} KB at most: choose a smaller part of it",
@@ -26,7 +26,7 @@ pub fn copy(session: &mut Session, text: &str) -> Result<()> {
     }
     let mut sequence = String::new();
     CopyToClipboard::to_clipboard_from(text).write_ansi(&mut sequence)?;
-    Ok(session.send(sequence.as_bytes())?)
+    Ok(terminal.send(sequence.as_bytes())?)
 }
 
 /// Gives the text to tmux, which keeps it as a buffer and passes it on to the outer terminal.

@@ -1,14 +1,14 @@
 //! The terminal: the only code that reads keys from it or puts bytes on it while the explorer runs.
 //!
-//! [`session`] owns the modes of the terminal and sends whole frames, [`input`] turns what is typed into keys,
+//! [`raw`] owns the modes of the terminal and sends whole frames, [`input`] turns what is typed into keys,
 //! [`signals`] hears of signals and of a terminal that went away, [`color`] decides how many colours there are,
 //! [`clipboard`] copies text, and [`run`] is the loop that ties them to the app and the engine.
 
 pub mod clipboard;
 pub mod color;
 pub mod input;
+pub mod raw;
 pub mod run;
-pub mod session;
 pub mod signals;
 
 /// The value of an environment variable; `None` where it is unset, empty or not text.

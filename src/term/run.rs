@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, at, never, select};
 
 use super::{
     clipboard, input, over_ssh,
-    session::{self, Session},
+    raw::{self, RawTerminal},
     signals::{self, Signal},
 };
 use crate::{
@@ -46,7 +46,7 @@ enum Wake {
 /// app has done what the one before asked for.
 pub fn run(mut app: App, engine: Engine, theme: Theme, keys: Vec<Key>) -> Result<i32> {
     let signals = signals::watch().context("cannot watch for signals")?;
-    let session = Session::open().context("cannot take over the terminal")?;
+    let terminal = RawTerminal::open().context("cannot take over the terminal")?;
     let input = input::read().context("cannot start to read the terminal")?;
     let effects = app.start();
     let mut explorer = Loop {
@@ -54,7 +54,7 @@ pub fn run(mut app: App, engine: Engine, theme: Theme, keys: Vec<Key>) -> Result
         app,
         engine,
         theme,
-        session,
+        terminal,
         input,
         signals,
         keys: keys.into(),
@@ -67,7 +67,7 @@ pub fn run(mut app: App, engine: Engine, theme: Theme, keys: Vec<Key>) -> Result
     explorer.perform(effects);
     let code = explorer.turn();
     // The shell's prompt must not wait for the engine, which ends after the layer it is in.
-    session::leave();
+    raw::leave();
     code
 }
 
@@ -75,7 +75,7 @@ struct Loop {
     app: App,
     engine: Engine,
     theme: Theme,
-    session: Session,
+    terminal: RawTerminal,
     input: Receiver<Msg>,
     events: Receiver<Event>,
     signals: Receiver<Signal>,
@@ -100,12 +100,12 @@ impl Loop {
             due |= self.app.take_dirty() || self.repaint;
             let now = Instant::now();
             let may_draw = self.drawn.map_or(now, |drawn| drawn + self.frame);
-            if due && session::active() && may_draw <= now {
+            if due && raw::active() && may_draw <= now {
                 due = false;
                 self.draw()?;
                 continue;
             }
-            let mut wake = self.wait((due && session::active()).then_some(may_draw));
+            let mut wake = self.wait((due && raw::active()).then_some(may_draw));
             for _ in 0..MOST_MESSAGES {
                 self.react(wake);
                 match self.next_waiting() {
@@ -121,7 +121,7 @@ impl Loop {
         if let Some(next) = self.next_waiting() {
             return next;
         }
-        let tick = (self.app.busy() && session::active()).then_some(self.ticked + TICK);
+        let tick = (self.app.busy() && raw::active()).then_some(self.ticked + TICK);
         let timer = frame.into_iter().chain(tick).min().map_or_else(never, at);
         if frame.is_none()
             && !self.app.busy()
@@ -152,8 +152,8 @@ impl Loop {
             Wake::Signal(Signal::End(code)) => self.end = Some(Ok(code)),
             Wake::Signal(Signal::Stop) => signals::stop(),
             Wake::Signal(Signal::Continue) => {
-                session::leave();
-                self.end = self.session.enter().err().map(|error| Err(error.into()));
+                raw::leave();
+                self.end = self.terminal.enter().err().map(|error| Err(error.into()));
                 self.repaint = true;
             }
             Wake::InputEnded => self.end = Some(Err(anyhow!("the terminal can no longer be read"))),
@@ -184,7 +184,7 @@ impl Loop {
             match effect {
                 Effect::Send(request) => self.engine.send(request),
                 Effect::Copy(text) => {
-                    if let Err(error) = clipboard::copy(&mut self.session, &text) {
+                    if let Err(error) = clipboard::copy(&mut self.terminal, &text) {
                         self.update(Msg::Engine(Event::Failed { message: format!("{error:#}") }));
                     }
                 }
@@ -202,7 +202,7 @@ impl Loop {
     fn draw(&mut self) -> Result<()> {
         let (app, theme) = (&self.app, &self.theme);
         let layout = self
-            .session
+            .terminal
             .frame(self.repaint, |frame| {
                 let layout = ui::view(app, theme, frame.area(), frame.buffer_mut());
                 if let Some(cursor) = layout.cursor {

@@ -18,7 +18,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::session;
+use super::raw;
 use crate::output;
 
 /// How often the terminal is looked at, in milliseconds, should the kernel not say that it went.
@@ -64,7 +64,7 @@ pub fn watch() -> io::Result<Receiver<Signal>> {
 fn end(to_loop: &Sender<Signal>, code: i32) {
     let _ = to_loop.send(Signal::End(code));
     thread::sleep(PATIENCE);
-    thread::spawn(session::leave);
+    thread::spawn(raw::leave);
     thread::sleep(PATIENCE / 4);
     // SAFETY: `_exit` takes no pointers; not running destructors is the point, one of them may be what is stuck.
     unsafe { libc::_exit(code) }
@@ -85,7 +85,7 @@ pub fn stop() {
     if unsafe { libc::getpgrp() == libc::getsid(0) } {
         return;
     }
-    session::leave();
+    raw::leave();
     // SAFETY: takes two numbers; 0 means our own process group.
     unsafe { libc::kill(0, libc::SIGSTOP) };
 }

@@ -121,7 +121,8 @@ pub fn train(
     let gaps = stored.map_or_else(Vec::new, |step| snapshots.gaps(step));
     let mut stop = tell(Event::Begun { step: progress.step, gaps: &gaps }).is_break();
 
-    let mut run = Run { settings, snapshots, state, source, model, learner, progress, since: Instant::now() };
+    let mut run =
+        Trainer { settings, snapshots, state, source, model, learner, progress, since: Instant::now() };
     let mut report = match stored {
         Some(step) if step == settings.steps => Some(run.snapshots.measure(step)?),
         _ => None,
@@ -150,7 +151,7 @@ pub fn train(
 }
 
 /// A run at work.
-struct Run<'a> {
+struct Trainer<'a> {
     settings: &'a Settings,
     snapshots: Snapshots<'a>,
     state: State,
@@ -162,7 +163,7 @@ struct Run<'a> {
     since: Instant,
 }
 
-impl Run<'_> {
+impl Trainer<'_> {
     /// Makes a step; returns its loss in nats per token.
     fn step(&mut self) -> Result<f64> {
         let step = self.progress.step;

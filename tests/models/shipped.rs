@@ -25,7 +25,7 @@ use attnscope::{
         decoder::{Control, Pass},
         edit::Edit,
     },
-    run::Run,
+    run::TrainingRun,
     train::names::NAME_PROMPTS,
 };
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -168,7 +168,7 @@ fn every_shipped_model_opens_with_its_tokenizer() {
 
 #[test]
 fn the_run_of_the_two_layer_model_is_shipped() {
-    let run = Run::of("attn-2l").unwrap();
+    let run = TrainingRun::of("attn-2l").unwrap();
     assert_eq!(run.snapshots.len(), 16);
     let before = scores(&open(&run.snapshots[5].model), 25);
     assert!(

@@ -1,7 +1,5 @@
 //! What is logged while a model trains is what is measured of its snapshots afterwards.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{fs, ops::ControlFlow, path::Path, process::Command, time::Duration};
 
 use attnscope::{

@@ -1,6 +1,6 @@
 //! The modes of the terminal, and the frames sent to it.
 //!
-//! A [`Session`] puts the terminal into raw mode and onto the alternate screen; [`leave`] undoes both, is safe to call at
+//! A [`RawTerminal`] puts the terminal into raw mode and onto the alternate screen; [`leave`] undoes both, is safe to call at
 //! any time and from any thread, and is what every way out goes through: the normal end, an error, a panic of the UI
 //! thread, a signal, a suspension. The widgets draw into memory, and each frame is sent as one write.
 
@@ -44,14 +44,14 @@ static MODES: OnceLock<libc::termios> = OnceLock::new();
 static SAVED_STDERR: AtomicI32 = AtomicI32::new(-1);
 
 /// The terminal while the explorer runs; dropping it leaves.
-pub struct Session {
+pub struct RawTerminal {
     terminal: Terminal<CrosstermBackend<Pending>>,
     /// What the terminal library has written since the last frame.
     pending: Pending,
     tty: File,
 }
 
-impl Session {
+impl RawTerminal {
     /// Takes over the terminal on standard output.
     pub fn open() -> io::Result<Self> {
         // Colour is decided by our own rules; the library's reading of NO_COLOR would break reverse and bold.
@@ -60,10 +60,10 @@ impl Session {
         remember_modes();
         mapped::before_the_end(leave_from_handler);
         let pending = Pending::default();
-        let mut session =
+        let mut terminal =
             Self { terminal: Terminal::new(CrosstermBackend::new(pending.clone()))?, pending, tty: tty()? };
-        session.enter()?;
-        Ok(session)
+        terminal.enter()?;
+        Ok(terminal)
     }
 
     /// Enters our modes; does nothing when already in them.
@@ -104,7 +104,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
         leave();
     }
@@ -166,7 +166,7 @@ fn leave_when_this_thread_panics() {
     }));
 }
 
-/// Memory that the terminal library writes to; [`Session::frame`] sends it on.
+/// Memory that the terminal library writes to; [`RawTerminal::frame`] sends it on.
 #[derive(Clone, Default)]
 struct Pending(Rc<RefCell<Vec<u8>>>);
 
