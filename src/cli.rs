@@ -14,6 +14,7 @@ use crate::{
     engine::{
         open::OpenRequest,
         protocol::{Bos, RankSettings},
+        read_as::{self, Reading},
     },
     head::Head,
     model::place::{DeviceChoice, DtypeChoice},
@@ -75,6 +76,9 @@ pub struct Common {
     /// Folder, tokenizer.json or .gguf file to take the tokenizer from, where the model has none or another is wanted
     #[arg(long, global = true, value_name = "PATH")]
     pub tokenizer: Option<String>,
+    /// Read a key of the configuration with another value, for this run alone (repeatable)
+    #[arg(long = "as", global = true, value_name = "KEY=VALUE", value_parser = read_as::parse)]
+    pub read_as: Vec<Reading>,
     /// Ask the hub for a newer commit of a model that is in the cache
     #[arg(long, global = true)]
     pub update: bool,
@@ -91,6 +95,7 @@ impl Common {
             file: self.file.clone(),
             base: self.base.clone(),
             tokenizer: self.tokenizer.clone(),
+            read_as: self.read_as.clone(),
             update: self.update,
             device: self.device,
             dtype: self.dtype,

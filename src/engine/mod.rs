@@ -10,6 +10,7 @@ mod job;
 pub mod open;
 pub mod protocol;
 mod ranking;
+pub mod read_as;
 mod run;
 mod training;
 
@@ -218,7 +219,13 @@ impl Worker {
                 // What an adapter is merged into, and whose tokenizer, are those of the run, not of another model.
                 let request = match desk.training.has(name.as_deref()) {
                     true => OpenRequest { model: name, ..beside(&desk.open) },
-                    false => OpenRequest { model: name, base: None, tokenizer: None, ..beside(&desk.open) },
+                    false => OpenRequest {
+                        model: name,
+                        base: None,
+                        tokenizer: None,
+                        read_as: Vec::new(),
+                        ..beside(&desk.open)
+                    },
                 };
                 let model = Model::open(&request, &Reopening { desk, cancelled: &elsewhere })?;
                 queue.reopened();

@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt};
 
 use anyhow::{Context, Result, bail};
 
-use super::protocol::{Bos, ModelInfo, PromptInput, RankSettings, Token};
+use super::{
+    protocol::{Bos, ModelInfo, PromptInput, RankSettings, Token},
+    read_as::{Reading, read_as},
+};
 use crate::{
     analysis::{benchmark::Benchmark, loss},
     checkpoint::{
@@ -35,6 +38,8 @@ pub struct OpenRequest {
     pub base: Option<String>,
     /// `--tokenizer`: where to take the tokenizer from.
     pub tokenizer: Option<String>,
+    /// `--as`: keys of the configuration that are read with other values.
+    pub read_as: Vec<Reading>,
     /// `--update`: ask the hub for a newer commit of a model that is in the cache.
     pub update: bool,
     /// `--device`.
@@ -84,7 +89,8 @@ impl Model {
             update: request.update,
             memory: placement.free_memory(),
         };
-        let checkpoint = Checkpoint::open(&wanted, watcher)?;
+        let mut checkpoint = Checkpoint::open(&wanted, watcher)?;
+        read_as(&mut checkpoint, &request.read_as)?;
         let Described { family, plan, weights, bos, remarks } = describe(&checkpoint)?;
         let weights = &*weights;
         let spec = &plan.spec;

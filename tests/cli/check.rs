@@ -256,3 +256,14 @@ fn checks_explain_themselves() {
     let one = said(&check("attn-2l", &["--explain", "probe.rotary_base"]));
     assert!(one.starts_with("probe.rotary_base\n") && !one.contains("text.loss"), "{one}");
 }
+
+#[test]
+fn another_reading_is_tried_with_as() {
+    let folder = broken(|_, config| config["rope_theta"] = 100.0.into());
+    let model = folder.path().display().to_string();
+    let mended = check(&model, &["--as", "rope_theta=10000"]);
+    assert_eq!(mended.status.code(), Some(0), "{}", said(&mended));
+    let refused = check(&model, &["--as", "rope_tetha=10000"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("the nearest is rope_theta"), "{}", said(&refused));
+}

@@ -55,6 +55,11 @@ const NEEDED: [&str; 4] = ["block_count", "embedding_length", "attention.head_co
 /// Whose rows are as many as there are tokens.
 const EMBEDDING: &str = "token_embd.weight";
 
+/// What a GGUF file calls a key of `config.json`, without the architecture.
+pub fn name_in_file(key: &str) -> Option<&'static str> {
+    KEYS.iter().find(|(_, ours)| *ours == key).map(|(name, _)| *name)
+}
+
 impl File<'_> {
     /// The whole name of a key.
     fn key(&self, suffix: &str) -> String {

@@ -8,7 +8,7 @@
 //! `rope_factors_short.weight` and `rope_factors_long.weight`.
 
 mod architectures;
-mod keys;
+pub mod keys;
 mod tensors;
 
 use anyhow::{Result, bail};
