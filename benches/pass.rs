@@ -4,7 +4,7 @@
 //!
 //! Prints one JSON object: seconds of each round, in order. The first round of a device warms it up.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use attnscope::{
@@ -12,7 +12,10 @@ use attnscope::{
     checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
     head::Head,
-    model::decoder::Control,
+    model::{
+        decoder::{Control, Pass},
+        edit::Edit,
+    },
 };
 use candle_core::Device;
 use serde_json::{Map, Value, json};
@@ -61,11 +64,10 @@ fn times(request: &OpenRequest, tokens: usize, rounds: usize) -> Result<Map<Stri
     let tokens = tokens.min(decoder.spec.context - 1);
     let ids: Vec<u32> =
         (0..tokens).map(|index| (index * 37 % (decoder.spec.vocabulary - 1)) as u32).collect();
-    let none = BTreeSet::new();
     let mut trace = decoder.trace();
     time("prompt", &mut || {
         trace = decoder.trace();
-        decoder.extend(&mut trace, &ids, &none, &Control::FREE)
+        decoder.extend(&mut trace, &ids, &Pass::FREE)
     })?;
     let (last, middle) = (tokens - 1, Head::new(decoder.spec.layers / 2, 0));
     time("one head's pattern", &mut || trace.matrix(middle).map(drop))?;
@@ -75,12 +77,15 @@ fn times(request: &OpenRequest, tokens: usize, rounds: usize) -> Result<Map<Stri
         Ok(decoder.logits(&last)?.to_device(&Device::Cpu).map(drop)?)
     })?;
     time("step", &mut || {
-        decoder.shorten(&mut trace, tokens, &none, &Control::FREE)?;
-        decoder.extend(&mut trace, &[1], &none, &Control::FREE)
+        decoder.shorten(&mut trace, tokens, &Pass::FREE)?;
+        decoder.extend(&mut trace, &[1], &Pass::FREE)
     })?;
-    decoder.shorten(&mut trace, tokens, &none, &Control::FREE)?;
-    let ablated = BTreeSet::from([middle]);
-    time("ablation", &mut || decoder.rerun(&mut trace, middle.layer, &ablated, &Control::FREE))?;
+    decoder.shorten(&mut trace, tokens, &Pass::FREE)?;
+    time("ablation", &mut || {
+        let edits = decoder.edits(&[Edit::ablation(middle)], &trace, tokens)?;
+        let pass = Pass::edited(&edits, &Control::FREE);
+        decoder.follow(&mut decoder.trace(), &trace, middle.layer, &pass)
+    })?;
     times.insert("model".into(), json!(model.info.name));
     times.insert("device".into(), json!(model.info.device));
     times.insert("dtype".into(), json!(model.info.dtype));

@@ -14,7 +14,7 @@ use crate::{
     engine::{
         open::OpenRequest,
         protocol::{Bos, RankSettings},
-        read_as::{self, Reading},
+        read_as::{self, KeyValue},
     },
     head::Head,
     model::place::{DeviceChoice, DtypeChoice},
@@ -78,7 +78,7 @@ pub struct Common {
     pub tokenizer: Option<String>,
     /// Read a key of the configuration with another value, for this run alone (repeatable)
     #[arg(long = "as", global = true, value_name = "KEY=VALUE", value_parser = read_as::parse)]
-    pub read_as: Vec<Reading>,
+    pub read_as: Vec<KeyValue>,
     /// Ask the hub for a newer commit of a model that is in the cache
     #[arg(long, global = true)]
     pub update: bool,

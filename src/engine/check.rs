@@ -72,7 +72,7 @@ pub struct Checking {
 /// A step of a check.
 enum Step {
     /// Looks through a tensor.
-    Survey(usize),
+    Survey(String),
     /// Makes tokens of the texts.
     Encode,
     /// Reads a text.
@@ -121,7 +121,8 @@ impl Checking {
         let mut left = VecDeque::new();
         let wants = |groups: &[&str]| groups.iter().any(|group| plan.wants(group));
         if wants(&["weights", "probe"]) {
-            left.extend((0..model.stored.weights.iter().count()).map(Step::Survey));
+            let used = model.stored.used(&model.decoder.spec);
+            left.extend(used.into_iter().map(|tensor| Step::Survey(tensor.name.clone())));
         }
         if wants(&["text", "vocabulary", "probe", "inside", "weights"]) {
             left.push_back(Step::Encode);
@@ -177,7 +178,7 @@ impl Checking {
     fn take(&mut self, step: &Step, model: &Model, control: &Control<'_>) -> Result<()> {
         let decoder = &model.decoder;
         match step {
-            Step::Survey(at) => self.surveys.extend(model.stored.weights.iter().nth(*at).map(Survey::of)),
+            Step::Survey(name) => self.surveys.push(Survey::of(model.stored.weights.get(name)?)),
             Step::Encode => self.encode(model)?,
             Step::Read(at) => self.texts.push(Text::read(decoder, self.ids[*at].clone(), control)?),
             Step::Weights => {

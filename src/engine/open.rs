@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     protocol::{Bos, ModelInfo, PromptInput, RankSettings, Token},
-    read_as::{Reading, read_as},
+    read_as::{KeyValue, read_as},
 };
 use crate::{
     analysis::{benchmark::Benchmark, loss},
@@ -39,7 +39,7 @@ pub struct OpenRequest {
     /// `--tokenizer`: where to take the tokenizer from.
     pub tokenizer: Option<String>,
     /// `--as`: keys of the configuration that are read with other values.
-    pub read_as: Vec<Reading>,
+    pub read_as: Vec<KeyValue>,
     /// `--update`: ask the hub for a newer commit of a model that is in the cache.
     pub update: bool,
     /// `--device`.

@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// A key of a configuration and the value that it is read with.
-pub type Reading = (String, Value);
+pub type KeyValue = (String, Value);
 
 /// Reads `KEY=VALUE`; a value that is no JSON is a text.
 ///
 /// # Errors
 /// When there is no `=` or nothing before it.
-pub fn parse(text: &str) -> Result<Reading, String> {
+pub fn parse(text: &str) -> Result<KeyValue, String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
             let value = value.trim();
@@ -33,7 +33,7 @@ pub fn parse(text: &str) -> Result<Reading, String> {
 ///
 /// # Errors
 /// When nobody would read a key.
-pub fn read_as(checkpoint: &mut Checkpoint, readings: &[Reading]) -> Result<()> {
+pub fn read_as(checkpoint: &mut Checkpoint, readings: &[KeyValue]) -> Result<()> {
     for (key, value) in readings {
         let before = match &mut checkpoint.description {
             Description::Hub(values) => set(values, key, value)?,
@@ -74,7 +74,7 @@ fn set(values: &mut Map<String, Value>, key: &str, value: &Value) -> Result<Opti
 /// Sets a key of a GGUF file's metadata, by its own name or by what `config.json` calls it.
 fn set_stored(metadata: &mut Metadata, key: &str, value: &Value) -> Result<Option<Value>> {
     let architecture = metadata.get("general.architecture").and_then(|name| name.to_string().ok()).cloned();
-    let suffix = families::gguf::keys::name_in_file(key).unwrap_or(key);
+    let suffix = families::gguf::name_in_file(key).unwrap_or(key);
     let name = match architecture {
         Some(architecture) if !metadata.contains_key(suffix) => format!("{architecture}.{suffix}"),
         _ => suffix.to_owned(),
@@ -92,7 +92,7 @@ fn set_stored(metadata: &mut Metadata, key: &str, value: &Value) -> Result<Optio
         },
         _ => bail!("--as {key}: a number, a text, true or false is wanted for a GGUF file"),
     };
-    Ok(metadata.insert(name, stored).as_ref().and_then(families::gguf::keys::scalar))
+    Ok(metadata.insert(name, stored).as_ref().and_then(families::gguf::scalar))
 }
 
 #[cfg(test)]

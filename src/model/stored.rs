@@ -54,6 +54,28 @@ impl Stored {
         })
     }
 
+    /// The tensors that are computed with, once each; buffers and what belongs to another model are none.
+    pub fn used(&self, spec: &Spec) -> Vec<&StoredTensor> {
+        let of_layer = |layer| {
+            [
+                Step::AttentionNorm(layer),
+                Step::Queries(layer),
+                Step::Keys(layer),
+                Step::Values(layer),
+                Step::Attention(layer),
+                Step::Output(layer),
+                Step::MlpNorm(layer),
+                Step::Mlp(layer),
+            ]
+        };
+        let steps = [Step::Embedding].into_iter().chain((0..spec.layers).flat_map(of_layer));
+        let slots = steps.chain([Step::LastNorm, Step::Unembedding]).flat_map(|step| slots(spec, step));
+        let sources = slots.filter_map(|slot| (self.source)(slot));
+        let names: BTreeSet<String> =
+            sources.flat_map(|source| [source.tensor].into_iter().chain(source.more)).collect();
+        names.iter().filter_map(|name| self.weights.get(name).ok()).collect()
+    }
+
     fn tensors<'a>(&'a self, source: &'a Source) -> impl Iterator<Item = StoredTensor> + 'a {
         [&source.tensor].into_iter().chain(&source.more).filter_map(|name| {
             let tensor = self.weights.get(name).ok()?;

@@ -8,8 +8,10 @@
 //! `rope_factors_short.weight` and `rope_factors_long.weight`.
 
 mod architectures;
-pub mod keys;
+mod keys;
 mod tensors;
+
+pub use self::keys::{name_in_file, scalar};
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
