@@ -76,8 +76,8 @@ pub struct Common {
     /// Folder, tokenizer.json or .gguf file to take the tokenizer from, where the model has none or another is wanted
     #[arg(long, global = true, value_name = "PATH")]
     pub tokenizer: Option<String>,
-    /// Read a key of the configuration with another value, for this run alone (repeatable)
-    #[arg(long = "as", global = true, value_name = "KEY=VALUE", value_parser = read_as::parse)]
+    /// What [`ReadAs`] of the command says.
+    #[arg(skip)]
     pub read_as: Vec<KeyValue>,
     /// Ask the hub for a newer commit of a model that is in the cache
     #[arg(long, global = true)]
@@ -87,7 +87,20 @@ pub struct Common {
     pub quiet: bool,
 }
 
+/// Another reading of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ReadAs {
+    /// Read a key of the configuration with another value, for this run alone (repeatable)
+    #[arg(long = "as", value_name = "KEY=VALUE", value_parser = read_as::parse)]
+    pub read_as: Vec<KeyValue>,
+}
+
 impl Common {
+    /// The same for a command with another reading.
+    pub fn reading(&self, reading: &ReadAs) -> Self {
+        Self { read_as: reading.read_as.clone(), ..self.clone() }
+    }
+
     /// The request to open `model`.
     pub fn open(&self, model: Option<&str>) -> OpenRequest {
         OpenRequest {
@@ -150,6 +163,9 @@ pub struct ExploreArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
     pub model: Option<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub reading: ReadAs,
     /// Prompt to begin with; - reads it from standard input
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
@@ -164,6 +180,9 @@ pub struct RankArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
     pub model: Option<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub reading: ReadAs,
     /// Score to sort by
     #[arg(long, value_name = "SCORE", default_value = "induction", value_parser = scores())]
     pub by: Score,
@@ -278,6 +297,9 @@ pub struct ShowArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
     pub model: Option<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub reading: ReadAs,
     /// What is run.
     #[command(flatten)]
     pub input: PromptArgs,
@@ -319,6 +341,9 @@ pub struct TraceArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
     pub model: Option<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub reading: ReadAs,
     /// What is run.
     #[command(flatten)]
     pub input: PromptArgs,

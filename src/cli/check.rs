@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{MODEL_HELP, MODEL_LONG_HELP};
+use super::{MODEL_HELP, MODEL_LONG_HELP, ReadAs};
 use crate::analysis::check::expect::Expectation;
 
 /// Arguments of `check`.
@@ -13,6 +13,9 @@ pub struct CheckArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
     pub model: Option<String>,
+    /// How the checkpoint is read.
+    #[command(flatten)]
+    pub reading: ReadAs,
     /// Text to read in the place of the two that are built in (repeatable)
     #[arg(long, value_name = "FILE")]
     pub text: Vec<PathBuf>,

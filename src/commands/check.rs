@@ -27,6 +27,7 @@ const FAILED: u8 = 1;
 
 /// Runs the command: the exit code says whether the model is sane.
 pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
+    let common = &common.reading(&args.reading);
     if let Some(name) = &args.explain {
         let checks = if name.is_empty() { catalogue::ALL.iter().collect() } else { named(name)? };
         super::print(&report::explained(&checks))?;

@@ -22,7 +22,7 @@ pub fn run(args: ExploreArgs, common: &Common) -> Result<ExitCode> {
     let title = args.model.clone().unwrap_or_else(|| embedded::DEFAULT.to_owned());
     let prompt = args.prompt.as_deref().map(super::open::prompt).transpose()?.map(PromptInput::Text);
     let options = Options { title, prompt, ..Options::default() };
-    explore(args.model.as_deref(), options, keys, common)
+    explore(args.model.as_deref(), options, keys, &common.reading(&args.reading))
 }
 
 /// Opens the explorer on the first stop of the tour.

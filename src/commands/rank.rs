@@ -29,6 +29,7 @@ const FIRST: usize = 10;
 
 /// Runs the command.
 pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
+    let common = &common.reading(&args.reading);
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
     model.has_heads()?;

@@ -23,6 +23,7 @@ const CELLS: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
+    let common = &common.reading(&args.reading);
     let input = open::input(&args.input)?;
     let model = open::model(args.model.as_ref(), common)?;
     model.has_heads()?;

@@ -28,6 +28,7 @@ const ROWS: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
+    let common = &common.reading(&args.reading);
     let input = open::input(&args.input)?;
     let model = open::model(args.model.as_ref(), common)?;
     let layers = match &args.layers {
