@@ -4,6 +4,7 @@ use std::{cmp::Reverse, fmt::Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 
 use super::{
     rank::{Model, heading},
@@ -106,13 +107,12 @@ impl<'a> Check<'a> {
         for (finding, known) in self.findings.iter().zip(&self.known) {
             let place = place(finding);
             let known = if *known { " (known)" } else { "" };
-            let _ = writeln!(
-                out,
-                "{:<4}  {}  {place}{}{known}",
-                finding.verdict.name(),
-                padded(finding.check, width),
-                line(&finding.text)
-            );
+            let text = format!("{place}{}{known}", line(&finding.text));
+            for (at, part) in wrapped(&text, WIDTH.saturating_sub(width + 8)).into_iter().enumerate() {
+                let (verdict, check) =
+                    if at == 0 { (finding.verdict.name(), finding.check) } else { ("", "") };
+                let _ = writeln!(out, "{verdict:<4}  {}  {part}", padded(check, width));
+            }
         }
         let _ = writeln!(out, "\n{}", self.summary());
         out
@@ -234,6 +234,24 @@ fn place(finding: &Finding) -> String {
         Some(place) if !finding.text.contains(place.as_str()) => format!("{}: ", line(place)),
         _ => String::new(),
     }
+}
+
+/// Columns of the table.
+const WIDTH: usize = 80;
+
+/// A text in lines of at most `width` columns, where its words are no longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(last) if last.width() + 1 + word.width() <= width => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A path as a relative reference: what is none of its letters is spelled out.

@@ -224,8 +224,8 @@ pub const ALL: &[Check] = &[
     check(
         "repeats.duplicate",
         "The highest duplicate-token score of any head.",
-        "note: below 0.3.",
-        "0.2 to 0.7.",
+        "told only.",
+        "0.05 to 0.7.",
     ),
     check(
         "inside.finite",

@@ -50,7 +50,8 @@ impl FromStr for Expectation {
             return Err("write NAME>=NUMBER, or with <=, > or <, such as induction>=0.3".into());
         };
         let (name, bound) = (name.trim(), bound.trim());
-        let bound: f64 = bound.parse().map_err(|_| format!("`{bound}` is no number"))?;
+        let number = bound.parse().ok().filter(|number: &f64| number.is_finite());
+        let bound: f64 = number.ok_or_else(|| format!("`{bound}` is no number"))?;
         // `induction` is `repeats.induction`.
         let names = |id: &str| id == name || id.split_once('.').is_some_and(|(_, last)| last == name);
         let mut found = catalogue::ALL.iter().filter(|check| names(check.id));
@@ -79,12 +80,22 @@ impl Expectation {
     pub fn judge(&self, findings: &[Finding]) -> Finding {
         const CHECK: &str = "expect";
         let of_check: Vec<&Finding> = findings.iter().filter(|finding| finding.check == self.check).collect();
-        let values: Vec<f64> = of_check.iter().filter_map(|finding| finding.value).collect();
-        let unmet = values.iter().copied().find(|&value| !self.relation.holds(value, self.bound));
-        let (verdict, value, text) = match (unmet, values.first()) {
-            (Some(value), _) => (Verdict::Fail, value, format!("{self} is not met: it is {value:.4}")),
-            (None, Some(&value)) => (Verdict::Ok, value, format!("{self} is met: it is {value:.4}")),
-            (None, None) => (Verdict::Fail, f64::NAN, format!("{self} is not met: it was not measured")),
+        let known = of_check.iter().filter_map(|finding| Some((finding.value?, finding.place.as_deref())));
+        // Of several, the one that is furthest from being met.
+        let worst = match self.relation {
+            Relation::AtLeast | Relation::Above => known.min_by(|one, other| one.0.total_cmp(&other.0)),
+            Relation::AtMost | Relation::Below => known.max_by(|one, other| one.0.total_cmp(&other.0)),
+        };
+        let (verdict, value, text) = match worst {
+            Some((value, place)) => {
+                let of =
+                    place.filter(|_| of_check.len() > 1).map_or(String::new(), |place| format!(" ({place})"));
+                match self.relation.holds(value, self.bound) {
+                    true => (Verdict::Ok, value, format!("{self} is met: it is {value:.4}{of}")),
+                    false => (Verdict::Fail, value, format!("{self} is not met: it is {value:.4}{of}")),
+                }
+            }
+            None => (Verdict::Fail, f64::NAN, format!("{self} is not met: it was not measured")),
         };
         Finding::new(CHECK, verdict, value, format!("{}{}", self.relation.sign(), self.bound), text)
             .at(self.check)

@@ -466,7 +466,7 @@ pub fn gains(
     let mut gains = Vec::new();
     for text in texts {
         let gain = text.gain(reading, &other, usize::MAX, control)?;
-        if !gain.accuses() {
+        if gain.mean <= GAIN {
             return Ok(None);
         }
         gains.push(gain);
@@ -508,11 +508,16 @@ pub fn findings(
     let (mut found, mut accusers) = (Vec::new(), Vec::new());
     for check in checks {
         let of_check: Vec<_> = tried.iter().filter(|(reading, _)| reading.check == check).collect();
+        // Of readings of one thing the best is named, where one at least is beyond the noise.
+        let accuses = |gains: &Option<Vec<Gain>>| {
+            gains.as_ref().is_some_and(|gains| gains.iter().all(|gain| gain.accuses()))
+        };
+        let is_accused = of_check.iter().any(|(_, gains)| accuses(gains));
         let accusing =
             of_check.iter().filter_map(|(reading, gains)| Some(Accuser { reading, gains: gains.clone()? }));
         match accusing.max_by(|one, other| one.mean().total_cmp(&other.mean())) {
-            Some(accuser) => accusers.push(accuser),
-            None => {
+            Some(accuser) if is_accused => accusers.push(accuser),
+            _ => {
                 let text = match of_check.len() {
                     1 => "the other reading is no better".to_owned(),
                     count => format!("none of {count} other readings is better"),

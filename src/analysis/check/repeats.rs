@@ -14,6 +14,10 @@ use crate::{
 pub fn gain(repeat: Repeat, trained: bool) -> Finding {
     const CHECK: &str = "repeats.gain";
     let gain = f64::from(repeat.gain());
+    if !gain.is_finite() {
+        let text = "losses on random tokens are no numbers".to_owned();
+        return Finding::new(CHECK, Verdict::Fail, gain, "above 1 with two layers or more", text);
+    }
     let (verdict, what) = match (gain > 1.0, gain > 0.1, trained) {
         (true, ..) => (Verdict::Ok, "it copies what came before"),
         (_, true, _) => {
@@ -46,7 +50,9 @@ pub fn best(score: Score, scores: &PerHead<HeadScores>, doubts: &PerHead<Doubt>)
     };
     let error = if error.is_nan() { String::new() } else { format!(" ± {error:.3}") };
     let text = format!("head {head} does most of it: {value:.3}{error}{chance}");
-    let verdict = if value > 0.3 { Verdict::Ok } else { Verdict::Note };
+    // Sound models have heads that look at the same token before, or none.
+    let is_usual = value > 0.3 || score == Score::Duplicate;
+    let verdict = if is_usual { Verdict::Ok } else { Verdict::Note };
     Some(
         Finding::new(
             check,

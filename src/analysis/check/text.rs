@@ -48,7 +48,8 @@ fn mean(losses: &[f32]) -> f64 {
 /// Whether a model has learnt something: its loss is at least half a nat below that of a guess among all tokens.
 pub fn is_trained(losses: &[Loss<'_>], vocabulary: usize) -> bool {
     let mean = losses.iter().map(Loss::mean).sum::<f64>() / losses.len().max(1) as f64;
-    mean < (vocabulary as f64).ln() - 0.5
+    // What is no number says nothing of that.
+    mean.is_nan() || mean < (vocabulary as f64).ln() - 0.5
 }
 
 /// The loss on each text against a guess among all tokens and against how often the text's tokens come.
@@ -57,7 +58,7 @@ pub fn loss(losses: &[Loss<'_>], vocabulary: usize) -> Vec<Finding> {
     let guess = (vocabulary as f64).ln();
     let finding = |of: &Loss<'_>| {
         let (mean, own) = (of.mean(), of.unigram_entropy());
-        let usual = format!("below {own:.2}, the entropy of the text's tokens");
+        let usual = format!("below {own:.2}, the text's unigram entropy");
         let (verdict, what) = if !mean.is_finite() {
             (Verdict::Fail, "which is no number: see weights.finite and inside.finite".to_owned())
         } else if mean > guess + 1.0 {
@@ -74,11 +75,11 @@ pub fn loss(losses: &[Loss<'_>], vocabulary: usize) -> Vec<Finding> {
             )
         } else if mean > own {
             let what = format!(
-                "more than how often its tokens come tells ({own:.2}): little is learnt, or it is read wrongly"
+                "more than the text's unigram entropy ({own:.2}): little is learnt, or it is read wrongly"
             );
             (Verdict::Warn, what)
         } else {
-            (Verdict::Ok, format!("less than how often its tokens come tells ({own:.2})"))
+            (Verdict::Ok, format!("less than the text's unigram entropy ({own:.2})"))
         };
         let text = format!("the loss is {mean:.3} nats a token, {what}");
         Finding::new(CHECK, verdict, mean, usual, text).at(of.name)
@@ -91,7 +92,7 @@ pub fn by_position(losses: &[Loss<'_>], trained: bool) -> Vec<Finding> {
     const CHECK: &str = "text.position";
     /// Nats by which a text's parts differ in difficulty.
     const RISE: f64 = 1.0;
-    if losses.is_empty() {
+    if losses.iter().all(|of| !of.mean().is_finite()) {
         return Vec::new();
     }
     let part = |of: &Loss<'_>, third: usize| {
@@ -148,7 +149,8 @@ pub fn bos(gain: Gain, adds: bool) -> Finding {
         (true, _) => (Verdict::Ok, "the tokenizer adds one"),
         (false, _) => (Verdict::Ok, "the tokenizer adds none"),
     };
-    let text = format!("a BOS token takes {gain:+.3} nats off the loss; {what}");
+    let side = if gain < 0.0 { "higher" } else { "lower" };
+    let text = format!("with a BOS token the loss is {:.3} nats {side}; {what}", gain.abs());
     Finding::new(CHECK, verdict, gain, format!("within {MUCH}, or as the tokenizer has it"), text)
 }
 
