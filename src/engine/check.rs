@@ -130,7 +130,7 @@ impl Checking {
         if wants(&["weights"]) {
             left.extend([Step::Weights, Step::Channels]);
         }
-        if wants(&["repeats"]) && model.info.layers > 0 {
+        if wants(&["repeats", "vocabulary"]) && model.info.layers > 0 {
             left.extend([Step::RepeatGain, Step::Heads]);
         }
         if wants(&["inside"]) {
@@ -358,6 +358,8 @@ impl Checking {
                 if model.decoder.has_unembedding() {
                     let repeat = loss::repeat(&model.decoder, &benchmark, draws, control)?;
                     self.add(vec![repeats::gain(repeat, self.is_trained(model))]);
+                    let fit = self.trained(model).and_then(|trained| repeats::fit(repeat, trained));
+                    self.add(fit.into_iter().collect());
                 }
                 for kind in [Kind::Control, Kind::Repeat] {
                     (0..benchmark.draws(kind))

@@ -190,6 +190,23 @@ fn broken_weights_are_named_where_they_are() {
 }
 
 #[test]
+fn a_vocabulary_that_is_one_off_is_told_from_a_model_that_is_untrained() {
+    // Every row at the place of the next: the tokens are no longer what they were.
+    let folder = broken(|tensors, _| {
+        for part in ["embed_tokens", "lm_head"] {
+            each(tensors, part, |rows| {
+                let count = rows.dim(0).unwrap();
+                let (last, others) =
+                    (rows.narrow(0, count - 1, 1).unwrap(), rows.narrow(0, 0, count - 1).unwrap());
+                Tensor::cat(&[last, others], 0).unwrap()
+            });
+        }
+    });
+    let fails = fails(folder.path());
+    assert!(fails.iter().any(|(check, _)| check == "vocabulary.fit"), "{fails:?}");
+}
+
+#[test]
 fn expectations_decide_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("expect.toml");

@@ -143,7 +143,7 @@ def breakages():
 
     yield "half of a matrix zero", lambda m: m.change(m.of(8, "mlp.gate_proj"), half), ["weights.zero_rows"], "layers.8.mlp.gate", "fail"
     yield "a head drifted from the tied embedding", lambda m: (m.untie(), m.change("lm_head.weight", lambda x: x + noise(x, 0.7)), m.config.update(tie_word_embeddings=True)), ["probe.tied_head"], "unembedding", "fail"
-    yield "rows of the embedding one off", lambda m: m.change("model.embed_tokens.weight", lambda x: x.roll(1, 0)), ["text.loss"], "", "fail"
+    yield "rows of the embedding one off", lambda m: m.change("model.embed_tokens.weight", lambda x: x.roll(1, 0)), ["vocabulary.fit", "text.loss"], "", "fail"
     yield "all layers in reverse", lambda m: [m.swap_layers(n, m.layers - 1 - n) for n in range(m.layers // 2)], ["text.loss", "probe.layer_order"], "", "warn"
     yield "q and o transposed", lambda m: [m.change(n, lambda x: x.t()) for p in "qo" for n in m.each(f"self_attn.{p}_proj")], ["probe.transposed", "text.loss"], "", "warn"
     yield "neurons of one MLP in another order", lambda m: m.change(m.of(13, "mlp.down_proj"), lambda x: x.flip(1)), ["weights.channels"], "layers.13.mlp", "fail"

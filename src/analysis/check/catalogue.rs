@@ -83,6 +83,13 @@ pub const ALL: &[Check] = &[
         "Vocabularies are padded to round numbers.",
     ),
     check(
+        "vocabulary.fit",
+        "Whether a model that gains from a repeat of random tokens reads text better than a guess.",
+        "fail: it gains more than a nat from a repeat and reads text no better than a guess: its tokens are not those of the \
+         tokenizer.",
+        "Both.",
+    ),
+    check(
         "text.tokenizer",
         "Bytes a token, tokens that stand for unknown text or parts of characters, and whether the tokens give the text back.",
         "fail: more than 1% unknown; warn: fewer than 2 bytes a token with more than 1,000 tokens; note: not given back.",

@@ -33,6 +33,25 @@ pub fn gain(repeat: Repeat, trained: bool) -> Finding {
     Finding::new(CHECK, verdict, gain, "above 1 with two layers or more", text)
 }
 
+/// Whether the tokens are those that the model was trained with: one that copies has been trained, and reads text better than a
+/// guess unless its tokens stand for something else. `None` where nothing tells.
+pub fn fit(repeat: Repeat, trained: bool) -> Option<Finding> {
+    const CHECK: &str = "vocabulary.fit";
+    let gain = f64::from(repeat.gain());
+    let (verdict, text) = match trained {
+        true => (Verdict::Ok, "it reads text better than a guess".to_owned()),
+        false if gain > 1.0 => (
+            Verdict::Fail,
+            format!(
+                "it copies repeated tokens (a gain of {gain:.2} nats) and reads text no better than a guess: the tokenizer is not \
+                 the one that it was trained with, or rows of the embedding were moved"
+            ),
+        ),
+        false => return None,
+    };
+    Some(Finding::new(CHECK, verdict, gain, "a model that copies reads text too", text))
+}
+
 /// The best head by a score, with its standard error and what chance would give.
 pub fn best(score: Score, scores: &PerHead<HeadScores>, doubts: &PerHead<Doubt>) -> Option<Finding> {
     let check = match score {
