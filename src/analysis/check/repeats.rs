@@ -33,17 +33,17 @@ pub fn gain(repeat: Repeat, trained: bool) -> Finding {
     Finding::new(CHECK, verdict, gain, "above 1 with two layers or more", text)
 }
 
-/// Whether the tokens are those that the model was trained with: one that copies has been trained, and reads text better than a
-/// guess unless its tokens stand for something else. `None` where nothing tells.
-pub fn fit(repeat: Repeat, trained: bool) -> Option<Finding> {
+/// Whether the tokens are those that the model was trained with: one that copies has been trained, and `reads` text about as
+/// well as its tokens' shares tell unless they stand for something else. `None` where nothing tells.
+pub fn fit(repeat: Repeat, reads: bool) -> Option<Finding> {
     const CHECK: &str = "vocabulary.fit";
     let gain = f64::from(repeat.gain());
-    let (verdict, text) = match trained {
-        true => (Verdict::Ok, "it reads text better than a guess".to_owned()),
+    let (verdict, text) = match reads {
+        true => (Verdict::Ok, "it reads text as its tokens are meant".to_owned()),
         false if gain > 1.0 => (
             Verdict::Fail,
             format!(
-                "it copies repeated tokens (a gain of {gain:.2} nats) and reads text no better than a guess: the tokenizer is not \
+                "it copies repeated tokens (a gain of {gain:.2} nats) and reads text far worse than how often its tokens come tells: the tokenizer is not \
                  the one that it was trained with, or rows of the embedding were moved"
             ),
         ),
