@@ -47,6 +47,16 @@ pub fn of_trace(
     Ok(losses)
 }
 
+/// The mean loss, nats per token; 0 of none.
+pub fn mean(losses: &[f32]) -> f64 {
+    losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len().max(1) as f64
+}
+
+/// Whether a mean loss is half a nat below `ln(vocabulary)`, that of a guess among all tokens, or more.
+pub fn beats_a_guess(mean: f64, vocabulary: usize) -> bool {
+    mean < (vocabulary as f64).ln() - 0.5
+}
+
 /// The loss on a token before and after a stretch of training, nats.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Change {

@@ -8,7 +8,10 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 
-use super::{open::Model, protocol::RankSettings};
+use super::{
+    open::{LEAST, Model, beginning},
+    protocol::RankSettings,
+};
 use crate::{
     analysis::{
         benchmark::Kind,
@@ -24,6 +27,7 @@ use crate::{
     },
     error::is_interrupted,
     model::decoder::{Control, Pass},
+    text::{count, line},
 };
 
 /// Tokens of a text that are read at most.
@@ -188,7 +192,7 @@ impl Checking {
             }
             Step::Channels => self.add(channels::findings(decoder, control)?),
             Step::Losses => {
-                let found = text::loss(&self.losses(), model.info.vocabulary);
+                let found = text::losses(&self.losses(), model.info.vocabulary);
                 self.add(found);
                 let found = text::by_position(&self.losses(), self.is_trained(model));
                 self.add(found);
@@ -205,7 +209,7 @@ impl Checking {
             Step::RepeatGain | Step::Score(..) | Step::Heads => self.repeats(step, model, control)?,
             Step::Inside => {
                 if let Some(text) = self.texts.first() {
-                    let found = inside::look(decoder, &text.ids[..text.ids.len() - 1], control)?;
+                    let found = inside::look(decoder, &text.trace, control)?;
                     self.add(found);
                 }
             }
@@ -229,6 +233,10 @@ impl Checking {
 
     /// Adds the findings that are wanted.
     fn add(&mut self, found: Vec<Finding>) {
+        debug_assert!(
+            found.iter().all(|finding| catalogue::find(finding.check).is_some()),
+            "all are told of"
+        );
         self.found.extend(found.into_iter().filter(|finding| self.plan.only.contains(finding.check)));
     }
 
@@ -264,8 +272,13 @@ impl Checking {
         };
         let mut encoding = text::Encoding::default();
         let mut all = Vec::new();
-        for (_, text) in &self.plan.texts {
+        for (name, text) in &self.plan.texts {
+            let text = beginning(text, most(model));
             let ids = tokenizer.encode(text)?;
+            if ids.len() < LEAST {
+                let tokens = count(ids.len(), "token");
+                bail!("the text {} has {tokens}, too few to check on: give {LEAST} or more", line(name));
+            }
             let pieces: Vec<Vec<u8>> = ids.iter().map(|&id| tokenizer.piece(id)).collect();
             encoding.bytes += text.len();
             encoding.tokens += ids.len();
@@ -280,13 +293,8 @@ impl Checking {
         if encoding.outside > 0 || !model.decoder.has_unembedding() {
             return Ok(());
         }
-        for ids in all {
-            let ids: Vec<u32> = first(model).into_iter().chain(ids).take(most(model)).collect();
-            if ids.len() < 16 {
-                bail!("a text has {} tokens, too few to check on: give 16 or more", ids.len());
-            }
-            self.ids.push(ids);
-        }
+        let opened = |ids| model.opening().into_iter().chain(ids).take(most(model)).collect();
+        self.ids = all.into_iter().map(opened).collect();
         if self.plan.wants("text") {
             let steps = [Step::Losses, Step::Shuffled, Step::Bos, Step::Continued];
             steps.into_iter().rev().for_each(|step| self.left.push_front(step));
@@ -302,11 +310,11 @@ impl Checking {
         if !self.are_finite() {
             return Ok(());
         }
-        let mixed = tokenizer.encode(&shuffled(words))?;
-        let ids: Vec<u32> = first(model).into_iter().chain(mixed).take(most(model)).collect();
-        let mixed = mean(&loss::per_token(&model.decoder, &ids, control)?);
-        let found = text::shuffled(&self.losses()[..1], &[mixed], self.is_trained(model));
-        self.add(found);
+        let Some(text) = self.texts.first() else { return Ok(()) };
+        let mixed = tokenizer.encode(&shuffled(beginning(words, most(model))))?;
+        let ids: Vec<u32> = model.opening().into_iter().chain(mixed).take(most(model)).collect();
+        let mixed = loss::mean(&loss::per_token(&model.decoder, &ids, control)?);
+        self.add(vec![text::order(mixed, loss::mean(&text.losses), self.is_trained(model))]);
         Ok(())
     }
 
@@ -315,7 +323,7 @@ impl Checking {
         if !self.are_finite() {
             return Ok(());
         }
-        let adds = first(model).is_some();
+        let adds = model.opening().is_some();
         let bare = &text.ids[usize::from(adds)..];
         let other: Vec<u32> = match adds {
             true => bare.to_vec(),
@@ -339,9 +347,9 @@ impl Checking {
         let read = text.ids.len() - 2;
         let at =
             |from: usize| loss::of_trace(&model.decoder, &text.trace, &text.ids[from..from + read], control);
-        let (same, after) = (mean(&at(0)?), mean(&at(2)?));
-        let guess = (model.info.vocabulary as f64).ln();
-        self.add(vec![text::shifted(mean(&text.losses[..read]), same, after, guess)]);
+        let (same, after) = (loss::mean(&at(0)?), loss::mean(&at(2)?));
+        let next = loss::mean(&text.losses[..read]);
+        self.add(vec![text::shifted(next, same, after, model.info.vocabulary)]);
         Ok(())
     }
 
@@ -358,11 +366,10 @@ impl Checking {
                 if model.decoder.has_unembedding() {
                     let repeat = loss::repeat(&model.decoder, &benchmark, draws, control)?;
                     self.add(vec![repeats::gain(repeat, self.is_trained(model))]);
-                    /// Nats above the unigram entropy that a model which has learnt to copy does not lose on text.
-                    const FAR: f64 = 1.5;
-                    let reads = self.losses().iter().any(|of| of.mean() < of.unigram_entropy() + FAR);
-                    let fit = self.trained(model).and_then(|_| repeats::fit(repeat, reads));
-                    self.add(fit.into_iter().collect());
+                    if !self.texts.is_empty() {
+                        let fit = repeats::fit(repeat, text::is_read(&self.losses()));
+                        self.add(fit.into_iter().collect());
+                    }
                 }
                 for kind in [Kind::Control, Kind::Repeat] {
                     (0..benchmark.draws(kind))
@@ -380,16 +387,6 @@ impl Checking {
         }
         Ok(())
     }
-}
-
-fn mean(losses: &[f32]) -> f64 {
-    losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64
-}
-
-/// The BOS token that the tokenizer puts before a text.
-fn first(model: &Model) -> Option<u32> {
-    let adds = model.tokenizer.as_ref().is_ok_and(|tokenizer| tokenizer.adds_bos());
-    model.info.bos.filter(|_| adds)
 }
 
 /// Tokens of a text that are read at most.

@@ -200,8 +200,8 @@ impl Model {
                 let first = match (bos, self.bos) {
                     (Bos::On, None) => bail!("--bos on: the vocabulary names no BOS token; use --bos off"),
                     (Bos::On, bos) => bos,
-                    (Bos::Auto, bos) if tokenizer.adds_bos() => bos,
-                    _ => None,
+                    (Bos::Auto, _) => self.opening(),
+                    (Bos::Off, _) => None,
                 };
                 first.into_iter().chain(tokenizer.encode(text)?).collect()
             }
@@ -251,21 +251,23 @@ impl Model {
         bail!("one token is wanted, and these are {}: {}", ids.len(), pieces.join(" "))
     }
 
+    /// The BOS token that the tokenizer puts before a text, where it puts one.
+    pub fn opening(&self) -> Option<u32> {
+        let adds = self.tokenizer.as_ref().is_ok_and(Tokenizer::adds_bos);
+        self.bos.filter(|_| adds)
+    }
+
     /// The first `most` windows of a text to measure losses on: BOS where the tokenizer adds one, and as many tokens as the
     /// context has, at most [`loss::WINDOW`]. A text that is shorter is one window.
     pub fn windows(&self, text: &str, most: usize) -> Result<Vec<Vec<u32>>> {
-        /// More bytes than a token has on average, so that not all of a long text need be read.
-        const BYTES: usize = 16;
         let Ok(tokenizer) = &self.tokenizer else { bail!("a text needs a tokenizer, and there is none") };
         let size = loss::WINDOW.min(self.info.context);
-        let enough = most.saturating_mul(size * BYTES).min(text.len());
-        let enough = (0..=enough).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        let ids = tokenizer.encode(&text[..enough])?;
-        let least = size.min(BYTES);
+        let ids = tokenizer.encode(beginning(text, most.saturating_mul(size)))?;
+        let least = size.min(LEAST);
         if ids.len() < least {
             bail!("the text has {} tokens, too few to measure on: give {least} or more", ids.len());
         }
-        let first = self.bos.filter(|_| tokenizer.adds_bos());
+        let first = self.opening();
         let windows = ids.chunks_exact(size.min(ids.len())).take(most);
         Ok(windows.map(|window| first.into_iter().chain(window.iter().copied()).collect()).collect())
     }
@@ -285,6 +287,18 @@ impl Model {
     pub fn benchmark(&self, settings: RankSettings) -> Result<Benchmark> {
         Benchmark::new(self.ordinary(), self.bos, self.info.context, settings)
     }
+}
+
+/// Tokens that a text to measure on has to have.
+pub(super) const LEAST: usize = 16;
+/// More bytes than a token has on average.
+const BYTES: usize = 16;
+
+/// As much of a text as has so many tokens at least, where it has them: not all of a long one need be read.
+pub(super) fn beginning(text: &str, tokens: usize) -> &str {
+    let enough = tokens.saturating_mul(BYTES).min(text.len());
+    let enough = (0..=enough).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    &text[..enough]
 }
 
 /// What a checkpoint's description says of the model.

@@ -10,7 +10,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use super::{
-    attention::{self, Attention, Inputs, Place, Rows, Rule},
+    attention::{self, Attention, Inputs, Place, Rows, Rule, Watch},
     spec::Spec,
 };
 use crate::head::Head;
@@ -217,6 +217,16 @@ impl Trace {
         };
         self.attention.attend(layer, &inputs, Some(&watch), false)?;
         Ok(rows.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Shows every row of every head of a layer.
+    pub fn show(&self, layer: usize, watch: &dyn Watch) -> Result<()> {
+        let kept = &self.layers[layer];
+        let (queries, keys) = (kept.queries.view()?.unsqueeze(0)?, kept.keys.view()?.unsqueeze(0)?);
+        let inputs =
+            Inputs { queries: &queries, keys: &keys, values: &keys, first: 0, rule: &self.rules[layer] };
+        self.attention.attend(layer, &inputs, Some(watch), false)?;
+        Ok(())
     }
 
     /// A head's whole pattern, `[query, key]` row-major.

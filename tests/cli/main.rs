@@ -8,7 +8,6 @@ mod bad_input;
 mod bad_weights;
 mod check;
 mod commands;
-mod measured;
 mod train;
 mod verify;
 #[cfg(feature = "real-python")]

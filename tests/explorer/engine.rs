@@ -1,6 +1,6 @@
 //! The engine behind its channels, on a real model: what is asked is answered, in order, and nothing stale or half done.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use attnscope::{
     engine::{
@@ -11,8 +11,7 @@ use attnscope::{
     head::Head,
 };
 
-/// No answer takes this long; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::waiting::{PATIENCE, wait};
 
 fn spawn(model: &str) -> Engine {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(model);
@@ -20,16 +19,6 @@ fn spawn(model: &str) -> Engine {
         Engine::spawn(OpenRequest { model: Some(path.display().to_string()), ..OpenRequest::default() });
     wait(&engine, |event| matches!(event, Event::Opened(_)).then_some(()));
     engine
-}
-
-/// The first event that `wanted` takes; others before it are dropped.
-fn wait<R>(engine: &Engine, wanted: impl Fn(&Event) -> Option<R>) -> R {
-    loop {
-        let event = engine.events.recv_timeout(PATIENCE).expect("the engine answers");
-        if let Some(result) = wanted(&event) {
-            return result;
-        }
-    }
 }
 
 fn tokens(engine: &Engine, wanted: u64) -> (Arc<[Token]>, usize) {

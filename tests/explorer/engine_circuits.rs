@@ -1,7 +1,7 @@
 //! The engine's circuits, on real models: the same numbers as the functions that the command line prints, in steps that give
 //! way.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use attnscope::{
     analysis::circuits::{
@@ -27,7 +27,8 @@ use attnscope::{
     model::decoder::{Control, Pass},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::waiting::wait;
+
 const FREE: Control<'_> = Control::FREE;
 const WHICH: Embedding = Embedding::Effective;
 
@@ -40,15 +41,6 @@ fn engine(model: Option<&str>) -> Engine {
     let engine = Engine::spawn(request(model));
     wait(&engine, |event| matches!(event, Event::Opened(_)).then_some(()));
     engine
-}
-
-fn wait<R>(engine: &Engine, wanted: impl Fn(&Event) -> Option<R>) -> R {
-    loop {
-        let event = engine.events.recv_timeout(PATIENCE).expect("the engine answers");
-        if let Some(result) = wanted(&event) {
-            return result;
-        }
-    }
 }
 
 /// The last answer to an ask.

@@ -1,7 +1,5 @@
 //! The explorer with its real engine behind it, on a screen that is a buffer.
 
-#![allow(dead_code)]
-
 use std::time::Duration;
 
 use attnscope::{
@@ -17,8 +15,8 @@ use ratatui::{
     layout::Rect,
 };
 
-/// No answer takes this long; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::waiting::PATIENCE;
+
 /// An engine that is silent for so long has answered everything, where nothing is under way.
 const SILENCE: Duration = Duration::from_millis(500);
 

@@ -6,6 +6,8 @@ mod common;
 mod live;
 #[path = "../terminal/mod.rs"]
 mod terminal;
+mod trained;
+mod waiting;
 
 mod app_circuits;
 mod app_keys;
@@ -14,6 +16,7 @@ mod app_open;
 mod app_training;
 mod engine;
 mod engine_circuits;
+mod measured;
 mod pty;
 mod readme;
 mod run;

@@ -1,6 +1,6 @@
 //! A real training run behind the engine: what was logged, what is measured, and a folder that is still being written.
 
-use std::{fs, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc};
 
 use attnscope::{
     analysis::{loss, score::Score},
@@ -14,34 +14,22 @@ use attnscope::{
     },
     head::Head,
     model::decoder::Control,
-    train::{self, Settings, text::Corpus},
+    train::Settings,
 };
-use candle_core::Device;
 use tempfile::TempDir;
 
-/// No answer takes this long; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{trained::trained, waiting::PATIENCE};
 
 /// A run of four steps with a snapshot after each.
-fn trained() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let day = |day: usize| {
-        format!("On day {day} the baker of street {} sold {} loaves.\n\n", day % 7, day * 31 % 50)
-    };
-    let corpus = Corpus::from_texts(&[(0..400).map(day).collect::<String>()]).unwrap();
-    let settings = Settings {
-        heads: 2,
-        width: 16,
-        vocab: 300,
+fn four_steps() -> TempDir {
+    trained(Settings {
         context: 40,
         batch: 2,
         steps: 4,
         repeat_steps: 2,
         snapshot_every: 1,
         ..Settings::default()
-    };
-    train::train(&settings, &corpus, folder.path(), &Device::Cpu, |_| ControlFlow::Continue(())).unwrap();
-    folder
+    })
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -79,7 +67,7 @@ fn broken(run: &RunView) -> Vec<u64> {
 
 #[test]
 fn a_run_opens_at_its_end_with_what_was_logged_and_is_measured_on_request() {
-    let folder = trained();
+    let folder = four_steps();
     let engine = Engine::spawn(request(folder.path()));
     let seen = run(&engine, |_| true);
     assert_eq!((seen.snapshots.len(), seen.open, seen.logged), (5, Some(4), true));
@@ -114,7 +102,7 @@ fn a_run_opens_at_its_end_with_what_was_logged_and_is_measured_on_request() {
 
 #[test]
 fn a_run_that_is_being_written_grows_and_what_is_broken_is_told_until_it_is_whole() {
-    let (source, folder) = (trained(), tempfile::tempdir().unwrap());
+    let (source, folder) = (four_steps(), tempfile::tempdir().unwrap());
     let step = |number: u64| format!("step-{number:06}");
     let add = |number: u64| copy(&source.path().join(step(number)), &folder.path().join(step(number)));
     add(0);
@@ -159,7 +147,7 @@ fn a_run_that_is_being_written_grows_and_what_is_broken_is_told_until_it_is_whol
 
 #[test]
 fn a_snapshot_of_another_model_is_none_of_the_run() {
-    let folder = trained();
+    let folder = four_steps();
     fs::remove_file(folder.path().join("log.jsonl")).unwrap();
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints/attn-2l");
     copy(&other, &folder.path().join("step-000009"));
@@ -183,7 +171,7 @@ fn compared(engine: &Engine) -> (Pair, Result<Arc<Comparison>, String>) {
 
 #[test]
 fn two_snapshots_are_compared_on_the_prompt() {
-    let folder = trained();
+    let folder = four_steps();
     let step = |number: u64| folder.path().join(format!("step-{number:06}"));
     let engine = Engine::spawn(request(&step(4)));
     let ids = vec![0, 50, 60, 70, 50, 60];
@@ -233,7 +221,7 @@ fn two_snapshots_are_compared_on_the_prompt() {
 
 #[test]
 fn nothing_is_measured_while_the_screen_is_not_shown() {
-    let folder = trained();
+    let folder = four_steps();
     fs::remove_file(folder.path().join("log.jsonl")).unwrap();
     let engine = Engine::spawn(request(folder.path()));
     let answered = |epoch: u64| {

@@ -11,7 +11,7 @@ use crate::{
     head::Head,
     model::{
         attention::{Place, Rows, Watch},
-        decoder::{Control, Decoder, Pass},
+        decoder::{Control, Decoder},
         trace::Trace,
     },
     text::count,
@@ -42,14 +42,16 @@ impl Watch for Habits {
     }
 }
 
-/// Looks inside while `ids` are read.
-pub fn look(decoder: &Decoder, ids: &[u32], control: &Control<'_>) -> Result<Vec<Finding>> {
+/// Looks inside the pass that has left `trace`.
+pub fn look(decoder: &Decoder, trace: &Trace, control: &Control<'_>) -> Result<Vec<Finding>> {
     let spec = &decoder.spec;
     let habits = Habits((0..spec.layers * spec.heads).map(|_| Mutex::default()).collect(), spec.heads);
-    let mut trace = decoder.trace();
-    decoder.extend(&mut trace, ids, &Pass { watch: Some(&habits), ..Pass::plain(control) })?;
-    let mut found = residual(&trace, spec.layers)?;
-    found.extend(scores(decoder, &trace, control)?);
+    for layer in 0..spec.layers {
+        control.check()?;
+        trace.show(layer, &habits)?;
+    }
+    let mut found = residual(trace, spec.layers)?;
+    found.extend(scores(decoder, trace, control)?);
     let habits: Vec<Habit> = habits
         .0
         .into_iter()
@@ -99,13 +101,12 @@ fn residual(trace: &Trace, layers: usize) -> Result<Vec<Finding>> {
     let (value, layer, dimension) = largest;
     let verdict = if value > 65504.0 { Verdict::Warn } else { Verdict::Ok };
     let what = if value > 65504.0 { "f16 cannot hold it: use bf16 or f32" } else { "every type holds it" };
+    let place =
+        if layer < layers { format!("before layer {layer}") } else { "after the last layer".to_owned() };
     let text = format!(
-        "the largest number of the residual stream is {value:.1}, dimension {dimension} before layer {layer}; {what}"
+        "the largest number of the residual stream is {value:.1}, dimension {dimension} {place}; {what}"
     );
-    found.push(
-        Finding::new("inside.largest", verdict, f64::from(value), "below 65504", text)
-            .at(format!("layer {layer}")),
-    );
+    found.push(Finding::new("inside.largest", verdict, f64::from(value), "below 65504", text).at(place));
     Ok(found)
 }
 
@@ -115,6 +116,9 @@ fn scores(decoder: &Decoder, trace: &Trace, control: &Control<'_>) -> Result<Vec
     /// From where on rows attend to single keys whatever they hold, and steps of training no longer reach them.
     const LARGE: f32 = 1000.0;
     let spec = &decoder.spec;
+    if spec.layers == 0 {
+        return Ok(Vec::new());
+    }
     let mut largest = (0.0f32, Head::new(0, 0));
     for layer in 0..spec.layers {
         control.check()?;
@@ -123,10 +127,15 @@ fn scores(decoder: &Decoder, trace: &Trace, control: &Control<'_>) -> Result<Vec
             (kept.queries.view()?.to_device(&Device::Cpu)?, kept.keys.view()?.to_device(&Device::Cpu)?);
         for head in 0..spec.heads {
             let (q, k) = (queries.get(head)?.contiguous()?, keys.get(head / spec.group())?.contiguous()?);
-            let most = q.matmul(&k.t()?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
-            let most = most * decoder.rules[layer].scale.abs();
-            if most > largest.0 {
-                largest = (most, Head::new(layer, head));
+            let products = q.matmul(&k.t()?)?.to_vec2::<f32>()?;
+            let rule = &decoder.rules[layer];
+            for (query, row) in products.iter().enumerate() {
+                // Of the keys that the query sees.
+                let from = rule.window.map_or(0, |window| (query + 1).saturating_sub(window));
+                let most = row[from..=query].iter().fold(0.0f32, |most, product| most.max(product.abs()));
+                if most * rule.scale.abs() > largest.0 {
+                    largest = (most * rule.scale.abs(), Head::new(layer, head));
+                }
             }
         }
     }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::{
     Finding, Verdict,
-    readings::{ERRORS, Gain},
+    readings::{ERRORS, GAIN, Gain},
 };
+use crate::analysis::loss;
 
 /// The texts that are read where none is given, each with its author: both are in the public domain.
 pub const SHIPPED: [(&str, &str); 2] =
@@ -25,7 +26,7 @@ pub struct Loss<'a> {
 impl Loss<'_> {
     /// The mean, nats a token.
     pub fn mean(&self) -> f64 {
-        mean(self.losses)
+        loss::mean(self.losses)
     }
 
     /// The entropy of the text's own tokens, `-sum p ln p` of their shares, nats: what a model reaches that knows how often
@@ -41,19 +42,22 @@ impl Loss<'_> {
     }
 }
 
-fn mean(losses: &[f32]) -> f64 {
-    losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len().max(1) as f64
-}
-
-/// Whether a model has learnt something: its loss is at least half a nat below that of a guess among all tokens.
+/// Whether a model has learnt something: its losses beat a guess.
 pub fn is_trained(losses: &[Loss<'_>], vocabulary: usize) -> bool {
     let mean = losses.iter().map(Loss::mean).sum::<f64>() / losses.len().max(1) as f64;
     // What is no number says nothing of that.
-    mean.is_nan() || mean < (vocabulary as f64).ln() - 0.5
+    mean.is_nan() || loss::beats_a_guess(mean, vocabulary)
+}
+
+/// Whether some text is read about as well as the shares of its tokens tell.
+pub fn is_read(losses: &[Loss<'_>]) -> bool {
+    /// Nats above the unigram entropy that a model which has learnt to copy does not lose.
+    const FAR: f64 = 1.5;
+    losses.iter().any(|of| of.mean() < of.unigram_entropy() + FAR)
 }
 
 /// The loss on each text against a guess among all tokens and against how often the text's tokens come.
-pub fn loss(losses: &[Loss<'_>], vocabulary: usize) -> Vec<Finding> {
+pub fn losses(losses: &[Loss<'_>], vocabulary: usize) -> Vec<Finding> {
     const CHECK: &str = "text.loss";
     let guess = (vocabulary as f64).ln();
     let finding = |of: &Loss<'_>| {
@@ -66,7 +70,7 @@ pub fn loss(losses: &[Loss<'_>], vocabulary: usize) -> Vec<Finding> {
                 Verdict::Fail,
                 format!("more than a guess among all tokens ({guess:.2}): it is broken, or read wrongly"),
             )
-        } else if mean > guess - 0.5 {
+        } else if !loss::beats_a_guess(mean, vocabulary) {
             (
                 Verdict::Note,
                 format!(
@@ -81,7 +85,7 @@ pub fn loss(losses: &[Loss<'_>], vocabulary: usize) -> Vec<Finding> {
         } else {
             (Verdict::Ok, format!("less than the text's unigram entropy ({own:.2})"))
         };
-        let text = format!("the loss is {mean:.3} nats a token, {what}");
+        let text = format!("the loss is {mean:.3} nats a token over {} tokens, {what}", of.losses.len());
         Finding::new(CHECK, verdict, mean, usual, text).at(of.name)
     };
     losses.iter().map(finding).collect()
@@ -92,12 +96,12 @@ pub fn by_position(losses: &[Loss<'_>], trained: bool) -> Vec<Finding> {
     const CHECK: &str = "text.position";
     /// Nats by which a text's parts differ in difficulty.
     const RISE: f64 = 1.0;
-    if losses.iter().all(|of| !of.mean().is_finite()) {
+    if losses.is_empty() || losses.iter().any(|of| !of.mean().is_finite()) {
         return Vec::new();
     }
     let part = |of: &Loss<'_>, third: usize| {
         let size = of.losses.len() / 3;
-        mean(&of.losses[third * size..(third + 1) * size])
+        loss::mean(&of.losses[third * size..(third + 1) * size])
     };
     let rises: Vec<f64> = losses.iter().map(|of| part(of, 2) - part(of, 0)).collect();
     let rise = rises.iter().sum::<f64>() / rises.len() as f64;
@@ -112,23 +116,19 @@ pub fn by_position(losses: &[Loss<'_>], trained: bool) -> Vec<Finding> {
     vec![Finding::new(CHECK, verdict, rise, format!("below {RISE}"), text)]
 }
 
-/// Whether order is used: the loss on a text against that on the same with its words shuffled.
-pub fn shuffled(losses: &[Loss<'_>], shuffled: &[f64], trained: bool) -> Vec<Finding> {
+/// Whether order is used: the loss on a text with its words shuffled against that on the text.
+pub fn order(shuffled: f64, plain: f64, trained: bool) -> Finding {
     const CHECK: &str = "text.order";
     /// Nats that shuffling costs a model that uses order.
     const LEAST: f64 = 0.3;
-    let costs: Vec<f64> = losses.iter().zip(shuffled).map(|(of, shuffled)| shuffled - of.mean()).collect();
-    if costs.is_empty() {
-        return Vec::new();
-    }
-    let cost = costs.iter().sum::<f64>() / costs.len() as f64;
+    let cost = shuffled - plain;
     let (verdict, what) = match (trained, cost < LEAST) {
         (true, true) => (Verdict::Warn, "the order of words hardly matters to it"),
         (true, false) => (Verdict::Ok, "it uses the order of words"),
         (false, _) => (Verdict::Note, "an untrained model does not use order"),
     };
     let text = format!("shuffling the words costs {cost:.2} nats a token: {what}");
-    vec![Finding::new(CHECK, verdict, cost, format!("above {LEAST}"), text)]
+    Finding::new(CHECK, verdict, cost, format!("above {LEAST}"), text)
 }
 
 /// Whether a beginning-of-text token helps, where the tokenizer puts one or could: by what it takes off the loss.
@@ -155,14 +155,14 @@ pub fn bos(gain: Gain, adds: bool) -> Finding {
 }
 
 /// Whether tokens are predicted one too late or too early: losses against the token that is read, and the one after the next.
-pub fn shifted(next: f64, same: f64, after: f64, guess: f64) -> Finding {
+pub fn shifted(next: f64, same: f64, after: f64, vocabulary: usize) -> Finding {
     const CHECK: &str = "probe.shift";
     let (best, what) = match same < after {
         true => (same, "the token that is read itself"),
         false => (after, "the token after the next"),
     };
     let gain = next - best;
-    let (verdict, text) = match gain > super::readings::GAIN && best < guess - 0.5 {
+    let (verdict, text) = match gain > GAIN && loss::beats_a_guess(best, vocabulary) {
         true => (
             Verdict::Fail,
             format!(
@@ -227,13 +227,11 @@ pub fn tokenizer(encoding: Encoding, tokens: usize, vocabulary: usize) -> Vec<Fi
         100.0 * partial as f64 / made.max(1) as f64
     );
     found.push(Finding::new("text.tokenizer", verdict, each, "no unknown tokens", text));
-    if each < 2.0 && unknown_share <= 0.01 {
+    if each < 2.0 && unknown_share <= 0.01 && tokens > 1000 {
         let text = format!(
             "{each:.2} bytes a token is little for a tokenizer of {tokens} tokens: its merges may be missing"
         );
-        if tokens > 1000 {
-            found.push(Finding::new("text.tokenizer", Verdict::Warn, each, "3 to 5 for English", text));
-        }
+        found.push(Finding::new("text.tokenizer", Verdict::Warn, each, "3 to 5 for English", text));
     }
     found
 }

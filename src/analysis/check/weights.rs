@@ -40,8 +40,6 @@ pub struct Survey {
     zero_rows: usize,
     /// Numbers from all over it.
     samples: Vec<f32>,
-    /// Of its bytes.
-    hash: u64,
 }
 
 impl Survey {
@@ -83,7 +81,6 @@ impl Survey {
             rms: (all.squares / finite as f64).sqrt(),
             zero_rows: if tensor.shape.len() > 1 { all.zero_rows } else { 0 },
             samples,
-            hash: hash(tensor.bytes()),
         }
     }
 
@@ -95,13 +92,9 @@ impl Survey {
         self.nans + self.infinite == 0
     }
 
-    /// Whether all its numbers are this one.
-    fn is_all(&self, number: f32) -> bool {
-        self.count > 1 && self.is_finite() && self.range == [number; 2]
-    }
-
+    /// Whether all its numbers are the same.
     fn is_constant(&self) -> bool {
-        self.is_all(self.range[0])
+        self.count > 1 && self.is_finite() && self.range[0] == self.range[1]
     }
 
     fn named(&self) -> String {
@@ -145,23 +138,6 @@ impl Part {
             zero_rows: self.zero_rows + other.zero_rows,
         }
     }
-}
-
-/// FNV-1a over words, of pieces in parallel.
-fn hash(bytes: &[u8]) -> u64 {
-    const PRIME: u64 = 0x0100_0000_01b3;
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(PRIME).rotate_left(29);
-    let pieces: Vec<u64> = bytes
-        .par_chunks(1 << 20)
-        .map(|piece| {
-            let words = piece.chunks_exact(8);
-            let rest = words.remainder().iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-            let words = words.map(|word| word.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
-            words.chain([rest]).fold(BASIS, mix)
-        })
-        .collect();
-    pieces.into_iter().fold(bytes.len() as u64, mix)
 }
 
 /// The layer of a tensor, the first number in its dotted name, and what its fellows in other layers are called:
@@ -425,8 +401,8 @@ fn repeated(fellows: &Fellows<'_>) -> Vec<Finding> {
     const CHECK: &str = "weights.repeated";
     /// Cosine of samples from which on matrices are nearly the same; those of different layers are all but orthogonal.
     const NEAR: f64 = 0.98;
-    // Pairs of layers with the number of matrices that are equal, and nearly equal.
-    let mut pairs: BTreeMap<[usize; 2], (usize, usize)> = BTreeMap::new();
+    // Pairs of layers with the number of matrices that are the same, or nearly.
+    let mut pairs: BTreeMap<[usize; 2], usize> = BTreeMap::new();
     let mut matrices: HashMap<usize, usize> = HashMap::new();
     let mut single: Vec<([usize; 2], &Survey)> = Vec::new();
     for layers in fellows.values() {
@@ -438,33 +414,24 @@ fn repeated(fellows: &Fellows<'_>) -> Vec<Finding> {
         layers.iter().for_each(|(layer, _)| *matrices.entry(*layer).or_default() += 1);
         for (at, &(layer, survey)) in layers.iter().enumerate() {
             for &(other, fellow) in &layers[at + 1..] {
-                let equal = survey.hash == fellow.hash && survey.samples == fellow.samples;
-                if equal || cosine(&survey.samples, &fellow.samples) > NEAR {
-                    let counts = pairs.entry([layer, other]).or_default();
-                    counts.0 += usize::from(equal);
-                    counts.1 += 1;
+                if cosine(&survey.samples, &fellow.samples) > NEAR {
+                    *pairs.entry([layer, other]).or_default() += 1;
                     single.push(([layer, other], fellow));
                 }
             }
         }
     }
-    let whole = |pair: &[usize; 2]| {
-        let (equal, near) = pairs[pair];
-        let of = matrices[&pair[0]].min(matrices[&pair[1]]);
-        (near == of).then_some(equal == of)
-    };
+    let are_whole = |pair: &[usize; 2]| pairs[pair] == matrices[&pair[0]].min(matrices[&pair[1]]);
     let mut found: Vec<Finding> = Vec::new();
     let mut told = BTreeSet::new();
-    for pair in pairs.keys() {
-        let Some(equal) = whole(pair) else { continue };
+    for pair in pairs.keys().filter(|pair| are_whole(pair)) {
         let [layer, other] = *pair;
         // Of three that are the same, the second and the third are told of once each.
         if !told.insert(other) {
             continue;
         }
-        let how = if equal { "the same as" } else { "all but the same as" };
         let text = format!(
-            "layer {other} is {how} layer {layer}: meant where layers were stacked or merged on purpose, else one was saved \
+            "layer {other} is the same as layer {layer}, or all but the same: meant where layers were stacked or merged on purpose, else one was saved \
              twice and another is lost"
         );
         found.push(
@@ -472,9 +439,9 @@ fn repeated(fellows: &Fellows<'_>) -> Vec<Finding> {
                 .at(format!("layer {other}")),
         );
     }
-    for (pair, survey) in single.iter().filter(|(pair, _)| whole(pair).is_none()) {
+    for (pair, survey) in single.iter().filter(|(pair, _)| !are_whole(pair)) {
         let text = format!(
-            "{} is the same as that of layer {}, and the rest of the two layers is not: one was written over the other",
+            "{} is the same as that of layer {}, or all but the same, and the rest of the two layers is not: one was written over the other",
             survey.named(),
             pair[0]
         );

@@ -1,7 +1,5 @@
 //! The app with a scripted engine behind it: keys in, effects and screens out, no model and no terminal.
 
-#![allow(dead_code)]
-
 mod circuits;
 mod engine;
 

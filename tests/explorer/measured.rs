@@ -1,6 +1,6 @@
 //! What is logged while a model trains is what is measured of its snapshots afterwards.
 
-use std::{fs, ops::ControlFlow, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use attnscope::{
     engine::{
@@ -8,23 +8,16 @@ use attnscope::{
         open::OpenRequest,
         protocol::{Event, Request, RunView, Source},
     },
-    train::{self, Settings, text::Corpus},
+    train::Settings,
 };
-use candle_core::Device;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::trained::trained;
+
 /// A run of six steps with a snapshot after every second.
-fn trained() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let day = |day: usize| {
-        format!("On day {day} the baker of street {} sold {} loaves.\n\n", day % 7, day * 31 % 50)
-    };
-    let corpus = Corpus::from_texts(&[(0..400).map(day).collect::<String>()]).unwrap();
-    let settings = Settings {
-        heads: 2,
-        width: 16,
-        vocab: 300,
+fn run() -> TempDir {
+    trained(Settings {
         context: 60,
         batch: 4,
         steps: 6,
@@ -32,9 +25,7 @@ fn trained() -> TempDir {
         repeat_steps: 3,
         snapshot_every: 2,
         ..Settings::default()
-    };
-    train::train(&settings, &corpus, folder.path(), &Device::Cpu, |_| ControlFlow::Continue(())).unwrap();
-    folder
+    })
 }
 
 fn log(folder: &Path) -> Vec<Value> {
@@ -53,7 +44,7 @@ fn timeline(folder: &Path) -> Value {
 
 #[test]
 fn training_logs_what_the_timeline_measures() {
-    let folder = trained();
+    let folder = run();
     let (log, timeline) = (log(folder.path()), timeline(folder.path()));
     let points = timeline["points"].as_array().unwrap();
     assert_eq!((log.len(), points.len()), (4, 4));
@@ -76,7 +67,7 @@ fn training_logs_what_the_timeline_measures() {
 
 #[test]
 fn what_is_missing_in_an_older_log_is_measured_on_blocks_of_its_length() {
-    let folder = trained();
+    let folder = run();
     // As it was logged by a version that measured on other sequences; one line is not there.
     let lines = log(folder.path()).into_iter().filter(|line| line["step"] != 4).map(|mut line| {
         line["length"] = 10.into();
