@@ -15,7 +15,7 @@ use std::{
     ptr,
     sync::{
         OnceLock,
-        atomic::{AtomicPtr, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
     },
 };
 
@@ -140,6 +140,9 @@ pub fn before_the_end(action: fn()) {
     BEFORE.get_or_init(|| action);
 }
 
+/// Whether a thread ends the program because of a cut file.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// What SIGBUS did before: Rust's own handler, which tells of a stack that is full on some systems.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
@@ -168,7 +171,7 @@ fn listen() -> io::Result<()> {
 
 /// Ends the program with the line about the file whose map the address is in. Any other SIGBUS goes where it went before.
 extern "C" fn answer(_signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
-    // SAFETY: the kernel gives a valid `info`. What is called is safe in a signal handler: atomic loads, `write`, `_exit`,
+    // SAFETY: the kernel gives a valid `info`. What is called is safe in a signal handler: atomics, `write`, `_exit`, `pause`,
     // `sigaction`, and what `before_the_end` and `discard_unfinished` promise.
     unsafe {
         let Some(entry) = Listed::of((*info).si_addr() as usize) else {
@@ -178,6 +181,12 @@ extern "C" fn answer(_signal: libc::c_int, info: *mut libc::siginfo_t, _context:
             // Returning, the instruction runs again and faults for the handler of before.
             return;
         };
+        if ENDING.swap(true, Ordering::SeqCst) {
+            // Another thread has read the same file and is at it: ending here would cut it short.
+            loop {
+                libc::pause();
+            }
+        }
         if let Some(before) = BEFORE.get() {
             before();
         }

@@ -13,6 +13,7 @@ mod opening;
 pub(crate) mod overlay;
 mod palette;
 mod perform;
+pub(crate) mod phase;
 mod prompt;
 mod room;
 pub(crate) mod screen;

@@ -66,9 +66,8 @@ impl App {
         let heads = (info.layers, info.heads) == (before.layers, before.heads);
         self.session.reopened(info.vocabulary == before.vocabulary, heads);
         screens::reopened(self, info);
-        let has = |head: Head| head.layer < info.layers && head.head < info.heads;
-        self.session.ablated.retain(|&head| has(head));
-        if !has(self.selection.head) {
+        self.session.ablated.retain(|&head| info.has(head));
+        if !info.has(self.selection.head) {
             self.selection = Selection { head: Head::new(0, 0), chosen: false, ..self.selection };
         }
     }

@@ -11,6 +11,7 @@ macro_rules! screens {
             rank Rank "2" "ranking" "the table of all heads";
             circuits Circuits "3" "circuits" "the screen of what the weights alone say";
             training Training "5" "training" "the screen of the training run that the model is a snapshot of";
+            health Health "6" "health" "the screen of what a check of the model finds";
         }
     };
 }

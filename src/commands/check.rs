@@ -1,17 +1,13 @@
 //! `check`: is a checkpoint sane after training, where is it broken, and which reading of it would be right.
 
-use std::{collections::BTreeSet, fs, process::ExitCode};
+use std::{fs, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 
 use super::{open, progress::Bar};
 use crate::{
-    analysis::check::{
-        Verdict,
-        catalogue::{self, Check as Catalogued},
-        expect::Expectation,
-    },
+    analysis::check::{Verdict, catalogue, expect::Expectation},
     cli::{
         Common,
         check::{CheckArgs, CheckFormat},
@@ -19,7 +15,6 @@ use crate::{
     engine::check::{Checking, Plan},
     memory,
     report::check::{self as report, Check, Settings},
-    text::nearest,
 };
 
 /// Exit code where something fails.
@@ -29,7 +24,11 @@ const FAILED: u8 = 1;
 pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     let common = &common.reading(&args.reading);
     if let Some(name) = &args.explain {
-        let checks = if name.is_empty() { catalogue::ALL.iter().collect() } else { named(name)? };
+        let checks = if name.is_empty() {
+            catalogue::ALL.iter().collect()
+        } else {
+            catalogue::named(name).map_err(unknown)?
+        };
         super::print(&report::explained(&checks))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -51,8 +50,8 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     let model = open::model(args.model.as_ref(), common)?;
     let mut bar = Bar::new(common);
     let mut checking = Checking::new(&model, plan.clone());
-    while let Some((step, done, total)) = checking.progress() {
-        bar.show(step, done, total);
+    while let Some((step, done)) = checking.progress() {
+        bar.show(step, done, 100);
         checking.step(&model, &|| false)?;
     }
     bar.clear();
@@ -75,15 +74,16 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     Ok(if report.verdict() == Verdict::Fail { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
+/// The error about a check that there is not.
+fn unknown(problem: String) -> anyhow::Error {
+    anyhow!("{problem} (check --explain lists all)")
+}
+
 /// What is checked, and on what.
 fn plan(args: &CheckArgs) -> Result<Plan> {
     let mut plan = Plan::all();
     if !args.only.is_empty() {
-        let mut only = BTreeSet::new();
-        for name in &args.only {
-            only.extend(named(name)?.iter().map(|check| check.id));
-        }
-        plan.only = only;
+        plan.only = catalogue::chosen(&args.only).map_err(unknown)?;
     }
     if !args.text.is_empty() {
         plan.texts = Vec::new();
@@ -98,18 +98,6 @@ fn plan(args: &CheckArgs) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The checks of a name or of a group.
-fn named(name: &str) -> Result<Vec<&'static Catalogued>> {
-    let checks = catalogue::group(name.trim());
-    if checks.is_empty() {
-        let groups = catalogue::ALL.iter().filter_map(|check| check.id.split('.').next());
-        let known = catalogue::ALL.iter().map(|check| check.id).chain(groups);
-        let nearest = nearest(name, known).unwrap_or_default();
-        bail!("no check is called `{name}`; the nearest is {nearest} (check --explain lists all)");
-    }
-    Ok(checks)
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expected {
@@ -121,7 +109,6 @@ fn expected(path: &std::path::Path) -> Result<Vec<Expectation>> {
     let named = || format!("--expectations {}", path.display());
     let text = fs::read_to_string(path).with_context(named)?;
     let read: Expected = toml::from_str(&text).with_context(named)?;
-    let parse =
-        |text: &String| text.parse().map_err(|error| anyhow::anyhow!("{}: `{text}`: {error}", named()));
+    let parse = |text: &String| text.parse().map_err(|error| anyhow!("{}: `{text}`: {error}", named()));
     read.expect.iter().map(parse).collect()
 }

@@ -50,7 +50,7 @@ impl Plan {
     /// Every check on the texts that are shipped.
     pub fn all() -> Self {
         let texts = text::SHIPPED.map(|(name, text)| (name.to_owned(), text.to_owned()));
-        Self { only: catalogue::ALL.iter().map(|check| check.id).collect(), texts: texts.into() }
+        Self { only: catalogue::ids(), texts: texts.into() }
     }
 
     fn wants(&self, group: &str) -> bool {
@@ -63,7 +63,7 @@ pub struct Checking {
     plan: Plan,
     /// Steps still to take.
     left: VecDeque<Step>,
-    /// Steps taken.
+    /// The shares of the steps taken, see [`Step::share`].
     done: usize,
     surveys: Vec<Survey>,
     ids: Vec<Vec<u32>>,
@@ -94,8 +94,8 @@ enum Step {
     Score(Kind, usize),
     Heads,
     Inside,
-    /// Finds out which other readings there are.
-    Readings,
+    /// Finds out which other readings there are, about as many as this.
+    Readings(usize),
     Probe(Box<Reading>),
     Accuse,
 }
@@ -114,7 +114,17 @@ impl Step {
             Self::RepeatGain => "repeating random tokens",
             Self::Score(..) | Self::Heads => "scoring heads",
             Self::Inside => "looking inside",
-            Self::Readings | Self::Probe(_) | Self::Accuse => "trying other readings",
+            Self::Readings(_) | Self::Probe(_) | Self::Accuse => "trying other readings",
+        }
+    }
+
+    /// About how long it takes beside the others: a text is read in the time of so many tensors.
+    fn share(&self) -> usize {
+        const READ: usize = 20;
+        match self {
+            Self::Survey(_) | Self::Weights | Self::Losses | Self::Heads | Self::Accuse => 1,
+            Self::Readings(expected) => READ * expected,
+            _ => READ,
         }
     }
 }
@@ -141,7 +151,7 @@ impl Checking {
             left.push_back(Step::Inside);
         }
         if wants(&["probe"]) {
-            left.extend([Step::Shifted, Step::Readings]);
+            left.extend([Step::Shifted, Step::Readings(readings::all(&model.decoder).len())]);
         }
         let tally = Tally::new(model.info.layers, model.info.heads);
         Self {
@@ -162,9 +172,10 @@ impl Checking {
         &self.found
     }
 
-    /// What is done next, and how many steps of how many are taken; `None` once all are.
-    pub fn progress(&self) -> Option<(&'static str, usize, usize)> {
-        self.left.front().map(|step| (step.name(), self.done, self.done + self.left.len()))
+    /// What is done next, and about how much of the check is done, in hundredths; `None` once all is.
+    pub fn progress(&self) -> Option<(&'static str, usize)> {
+        let left: usize = self.left.iter().map(Step::share).sum();
+        self.left.front().map(|step| (step.name(), self.done * 100 / (self.done + left).max(1)))
     }
 
     /// Takes the next step.
@@ -174,7 +185,9 @@ impl Checking {
         let result = control.check().and_then(|()| self.take(&step, model, &control));
         match &result {
             Err(error) if is_interrupted(error) => self.left.push_front(step),
-            _ => self.done += 1,
+            // What it stood for comes after it.
+            _ if matches!(step, Step::Readings(_)) => {}
+            _ => self.done += step.share(),
         }
         result
     }
@@ -213,7 +226,7 @@ impl Checking {
                     self.add(found);
                 }
             }
-            Step::Readings => {
+            Step::Readings(_) => {
                 if self.trained(model).is_some() && self.are_finite() {
                     let mut readings = readings::all(decoder);
                     readings.extend(readings::order(decoder, &weights::exchanged(&self.surveys)));

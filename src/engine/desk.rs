@@ -171,7 +171,7 @@ impl Desk {
         if info.layers == 0 {
             return self.tell_at_query(epoch, look.query, &control);
         }
-        if look.head.layer >= info.layers || look.head.head >= info.heads {
+        if !info.has(look.head) {
             bail!("there is no head {} to look at", look.head);
         }
         let row = self.run.shown().row(look.head, look.query)?;

@@ -2,6 +2,7 @@
 
 mod broken;
 pub mod check;
+mod checks;
 mod circuits;
 mod compare;
 mod desk;
@@ -28,6 +29,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 
 use self::{
+    checks::Checks,
     circuits::Circuits,
     compare::Comparing,
     desk::Desk,
@@ -131,6 +133,7 @@ impl Worker {
             Box::new(Circuits::default()),
             Box::new(Comparing::default()),
             Box::new(Rankings::default()),
+            Box::new(Checks::default()),
             Box::new(Following),
         ]);
         while self.fetch(&mut queue, &mut desk) {
@@ -193,6 +196,8 @@ impl Worker {
             Request::Rank(_)
             | Request::StopCircuits
             | Request::StopRanking
+            | Request::Check(_)
+            | Request::StopChecking
             | Request::Watch(_)
             | Request::Measure(_)
             | Request::Compare(_)

@@ -18,7 +18,7 @@ pub use crate::{
     run::{Measured, Source},
 };
 use crate::{
-    analysis::{doubt::Doubt, score::HeadScores},
+    analysis::{check::Finding, doubt::Doubt, score::HeadScores},
     head::{Head, PerHead},
 };
 
@@ -64,6 +64,13 @@ pub struct ModelInfo {
     pub bos: Option<u32>,
     /// Tokens in a benchmark block: the usual number, or as many as fit in the context and the vocabulary.
     pub block: usize,
+}
+
+impl ModelInfo {
+    /// Whether it has the head.
+    pub fn has(&self, head: Head) -> bool {
+        head.layer < self.layers && head.head < self.heads
+    }
 }
 
 /// What the screen shows of one head; the engine answers with a [`HeadView`], and a newer one replaces one that waits.
@@ -179,6 +186,17 @@ pub struct Comparison {
     pub changes: Vec<Change>,
 }
 
+/// How far a check of the model is, and what it has found so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckView {
+    /// In the order in which it was found.
+    pub found: Arc<[Finding]>,
+    /// What is done next, and about how much is done, in hundredths; `None` once all is.
+    pub doing: Option<(&'static str, usize)>,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
 /// A possible next token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -249,6 +267,11 @@ pub enum Request {
     Rank(RankSettings),
     /// Stop the ranking; answered by `RankingStopped`, also when it has just ended.
     StopRanking,
+    /// Check the model for what is named so in [`catalogue`](crate::analysis::check::catalogue), in the background; answered
+    /// by `Check`, several times. A newer one takes the place of one that is under way.
+    Check(BTreeSet<&'static str>),
+    /// Stop the check; answered by `Check` where one was under way.
+    StopChecking,
     /// Show circuits; answered by `Circuits`, several times. A newer one takes the place of one that is under way.
     Circuits(circuits::Ask),
     /// Stop what a `Circuits` asked for; answered by `Circuits` where something was under way.
@@ -336,6 +359,8 @@ pub enum Event {
     },
     /// No ranking runs any more.
     RankingStopped,
+    /// What a check has found so far.
+    Check(Arc<CheckView>),
     /// What was asked about circuits, and the news of it.
     Circuits {
         /// What was asked.

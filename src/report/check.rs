@@ -1,6 +1,6 @@
 //! The findings of a check as a table, JSON, Markdown, JUnit and SARIF.
 
-use std::{cmp::Reverse, fmt::Write};
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::{
     text::{padded, xml},
 };
 use crate::{
-    analysis::check::{Finding, Verdict, catalogue},
+    analysis::check::{Finding, Verdict, catalogue, gravest_first, summary},
     engine::protocol::ModelInfo,
     text::line,
 };
@@ -69,7 +69,7 @@ impl<'a> Check<'a> {
         mut findings: Vec<Finding>,
         earlier: &[Known],
     ) -> Self {
-        findings.sort_by_key(|finding| Reverse(finding.verdict));
+        gravest_first(&mut findings);
         let is_known = |finding: &Finding| {
             let key = (finding.check, finding.verdict.name(), &finding.place);
             earlier.iter().any(|it| (it.check.as_str(), it.verdict.as_str(), &it.place) == key)
@@ -85,18 +85,11 @@ impl<'a> Check<'a> {
         new.map(|(finding, _)| finding.verdict).max().unwrap_or(Verdict::Ok)
     }
 
-    /// How many findings have a verdict.
-    fn count(&self, verdict: Verdict) -> usize {
-        self.findings.iter().filter(|finding| finding.verdict == verdict).count()
-    }
-
     fn summary(&self) -> String {
-        let of = [Verdict::Fail, Verdict::Warn, Verdict::Note, Verdict::Ok];
-        let counts: Vec<String> =
-            of.map(|verdict| format!("{} {}", self.count(verdict), verdict.name())).into_iter().collect();
+        let counts = summary(&self.findings);
         let known = self.known.iter().filter(|known| **known).count();
         let known = if known > 0 { format!(", {known} of them known") } else { String::new() };
-        format!("{}: {}{known}", self.verdict().name(), counts.join(", "))
+        format!("{}: {counts}{known}", self.verdict().name())
     }
 
     /// Lines of verdict, name and what was found, under a line that names the model; the last line counts.
@@ -105,9 +98,7 @@ impl<'a> Check<'a> {
         out.push('\n');
         let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or_default();
         for (finding, known) in self.findings.iter().zip(&self.known) {
-            let place = place(finding);
-            let known = if *known { " (known)" } else { "" };
-            let text = format!("{place}{}{known}", line(&finding.text));
+            let text = finding.told() + if *known { " (known)" } else { "" };
             for (at, part) in wrapped(&text, WIDTH.saturating_sub(width + 8)).into_iter().enumerate() {
                 let (verdict, check) =
                     if at == 0 { (finding.verdict.name(), finding.check) } else { ("", "") };
@@ -164,7 +155,8 @@ impl<'a> Check<'a> {
             fails.count()
         );
         for (finding, known) in self.findings.iter().zip(&self.known) {
-            let case = format!("{}{}", place(finding), finding.check);
+            let place = finding.place.as_ref().map(|place| format!("{}: ", line(place)));
+            let case = place.unwrap_or_default() + finding.check;
             let text = xml(&line(&finding.text));
             let inner = match finding.verdict {
                 Verdict::Fail if !known => format!("<failure message=\"{text}\"/>"),
@@ -225,14 +217,6 @@ impl<'a> Check<'a> {
             }],
         });
         serde_json::to_string(&report).map(|line| line + "\n")
-    }
-}
-
-/// Where a finding is, before what it says, unless the text names it.
-fn place(finding: &Finding) -> String {
-    match &finding.place {
-        Some(place) if !finding.text.contains(place.as_str()) => format!("{}: ", line(place)),
-        _ => String::new(),
     }
 }
 

@@ -29,8 +29,6 @@ const KEPT: &str = "stops; what is here is kept";
 /// The title line: the model, what the engine is at, the screens.
 pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     let width = usize::from(area.width);
-    let tabs: Vec<(Screen, String)> = tabs().collect();
-    let tabs_width: usize = tabs.iter().map(|tab| tab.1.width() + 1).sum();
     // Where there is little room, the model's name is worth more than the program's.
     let mut x = if app.info().is_some() && width < NARROW {
         0
@@ -47,11 +45,22 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
         );
         return;
     };
-    let room = width.saturating_sub(x + tabs_width);
     let activity = activity(app);
+    let models = descriptions(app, info);
+    let room = width.saturating_sub(x + tabs_width(&tabs(None)));
+    let (tabs, room) = match models.iter().any(|model| model.width() < room) {
+        true => (tabs(None), room),
+        false => {
+            let tabs = tabs(Some(app.screen));
+            let room = width.saturating_sub(x + tabs_width(&tabs));
+            (tabs, room)
+        }
+    };
+    let tabs_width = tabs_width(&tabs);
     let room = room.saturating_sub(activity.width() + 1);
-    let whole = describe(app, info, true);
-    let model = if whole.width() <= room { whole } else { shorten(&describe(app, info, false), room) };
+    let [.., shortest] = &models;
+    let model = models.iter().find(|model| model.width() <= room).unwrap_or(shortest);
+    let model = shorten(model, room);
     x += canvas.text(area, x, 0, &model, Part::Title) + 1;
     canvas.text(area, x, 0, &activity, Part::Warning);
     let mut x = width - tabs_width;
@@ -61,19 +70,31 @@ pub fn draw_title(app: &App, canvas: &mut Canvas, area: Rect) {
     }
 }
 
-/// The screens, with their keys and names.
-fn tabs() -> impl Iterator<Item = (Screen, String)> {
-    let name = |screen| format!("{} {}", first_key(Action::Show(screen), GLOBAL), screen.context().0);
-    Screen::ENTRIES.iter().map(move |entry| (entry.action, name(entry.action)))
+/// The screens, with their keys and names; the name of one `alone` where there is no room for all.
+fn tabs(alone: Option<Screen>) -> Vec<(Screen, String)> {
+    let label = |screen: Screen| match first_key(Action::Show(screen), GLOBAL) {
+        key if alone.is_some_and(|alone| alone != screen) => key,
+        key => format!("{key} {}", screen.context().0),
+    };
+    Screen::ENTRIES.iter().map(|entry| (entry.action, label(entry.action))).collect()
 }
 
-/// The model in a line, perhaps without its source; a snapshot of a run has the run's name and its step.
-fn describe(app: &App, info: &ModelInfo, with_source: bool) -> String {
+fn tabs_width(tabs: &[(Screen, String)]) -> usize {
+    tabs.iter().map(|(_, name)| name.width() + 1).sum()
+}
+
+/// The model in a line: with its source, without it, and without what it runs on. A snapshot of a run has the run's name and
+/// its step.
+fn descriptions(app: &App, info: &ModelInfo) -> [String; 3] {
     let name = app.rooms.training.title().unwrap_or_else(|| info.name.clone());
     let [name, source, device, dtype] =
         [&name, &info.source, &info.device, &info.dtype].map(|text| clean(text.as_bytes()));
-    let source = if with_source { format!(" ({source})") } else { String::new() };
-    format!("{name}{source} · {} · {device} {dtype}", shape(info))
+    let shape = shape(info);
+    [
+        format!("{name} ({source}) · {shape} · {device} {dtype}"),
+        format!("{name} · {shape} · {device} {dtype}"),
+        format!("{name} · {shape}"),
+    ]
 }
 
 /// Its layers and heads.

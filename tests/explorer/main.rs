@@ -10,11 +10,13 @@ mod trained;
 mod waiting;
 
 mod app_circuits;
+mod app_health;
 mod app_keys;
 mod app_loading;
 mod app_open;
 mod app_training;
 mod engine;
+mod engine_check;
 mod engine_circuits;
 mod measured;
 mod pty;

@@ -137,6 +137,21 @@ fn training() {
 }
 
 #[test]
+fn health() {
+    for (width, height) in [(120, 40), (80, 24), (60, 16)] {
+        let mut bench = Bench::new(width, height);
+        bench.keys("6");
+        assert_snapshot!(format!("health_{width}x{height}"), text(&bench.draw()));
+        assert!(!bench.screen().contains('\u{1b}'));
+    }
+    let mut bench = Bench::new(80, 24);
+    bench.slow = true;
+    bench.keys("6");
+    bench.event(crate::common::growing());
+    assert_snapshot!("health_growing", styled(&bench.draw()));
+}
+
+#[test]
 fn overlays() {
     let mut bench = Bench::new(80, 24);
     bench.keys("?");

@@ -1,5 +1,9 @@
 //! Every check by its stable name: what it asks, from where on it complains and why there.
 
+use std::collections::BTreeSet;
+
+use crate::text::nearest;
+
 /// A check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -287,9 +291,36 @@ pub fn find(id: &str) -> Option<&'static Check> {
     ALL.iter().find(|check| check.id == id)
 }
 
-/// The checks whose names begin with this, up to a dot: `probes` and `probe` are the same.
-pub fn group(name: &str) -> Vec<&'static Check> {
+/// The names of all checks.
+pub fn ids() -> BTreeSet<&'static str> {
+    ALL.iter().map(|check| check.id).collect()
+}
+
+/// The names of the checks that are called so, one by one or by group.
+///
+/// # Errors
+/// A line that names what is no check, and the nearest that is.
+pub fn chosen(names: &[impl AsRef<str>]) -> Result<BTreeSet<&'static str>, String> {
+    let mut chosen = BTreeSet::new();
+    for name in names {
+        chosen.extend(named(name.as_ref())?.iter().map(|check| check.id));
+    }
+    Ok(chosen)
+}
+
+/// The check of a name, or those of a group: their names begin with it, up to a dot; `probes` and `probe` are the same.
+///
+/// # Errors
+/// A line that names the nearest that there is.
+pub fn named(name: &str) -> Result<Vec<&'static Check>, String> {
+    let name = name.trim();
     let stem = name.strip_suffix('s').filter(|stem| *stem == "probe").unwrap_or(name);
-    let belongs = |check: &&Check| check.id == stem || check.id.split('.').next() == Some(stem);
-    ALL.iter().filter(belongs).collect()
+    let group = |check: &Check| check.id.split('.').next();
+    let checks: Vec<_> = ALL.iter().filter(|check| check.id == stem || group(check) == Some(stem)).collect();
+    if checks.is_empty() {
+        let known = ALL.iter().map(|check| check.id).chain(ALL.iter().filter_map(group));
+        let nearest = nearest(name, known).unwrap_or_default();
+        return Err(format!("no check is called `{name}`; the nearest is {nearest}"));
+    }
+    Ok(checks)
 }

@@ -10,7 +10,11 @@ pub mod repeats;
 pub mod text;
 pub mod weights;
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
+
+use crate::text::line;
 
 /// What is to be thought of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -73,6 +77,26 @@ impl Finding {
     pub fn at(self, place: impl Into<String>) -> Self {
         Self { place: Some(place.into()), ..self }
     }
+
+    /// What was found, on one clean line that begins with the place unless it names it.
+    pub fn told(&self) -> String {
+        match &self.place {
+            Some(place) if !self.text.contains(place.as_str()) => line(&format!("{place}: {}", self.text)),
+            _ => line(&self.text),
+        }
+    }
+}
+
+/// Puts the gravest first; those of one verdict stay as they are.
+pub fn gravest_first(findings: &mut [Finding]) {
+    findings.sort_by_key(|finding| Reverse(finding.verdict));
+}
+
+/// How many findings there are of each verdict: `1 fail, 0 warn, 2 note, 37 ok`.
+pub fn summary(findings: &[Finding]) -> String {
+    let of = [Verdict::Fail, Verdict::Warn, Verdict::Note, Verdict::Ok];
+    let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    of.map(|verdict| format!("{} {}", count(verdict), verdict.name())).join(", ")
 }
 
 /// The worst verdict; of nothing it is ok.

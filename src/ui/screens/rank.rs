@@ -5,7 +5,8 @@ use ratatui::layout::Rect;
 use crate::{
     app::{
         App, Layout,
-        screens::rank::{Column, Phase, Rank},
+        phase::Phase,
+        screens::rank::{Column, Rank},
     },
     engine::protocol::ModelInfo,
     ui::{
@@ -40,7 +41,7 @@ fn draw(app: &App, info: &ModelInfo, canvas: &mut Canvas, rect: Rect) {
     let rows = usize::from(inner.height).saturating_sub(1);
     let order = rank.order();
     if order.is_empty() {
-        let line = match ranking.is_running() {
+        let line = match ranking.phase.is_running() {
             true => "measuring the first sequence",
             false if info.layers == 0 => "a model without layers has no heads to rank",
             false => "not ranked yet: r starts it",

@@ -15,6 +15,8 @@ use attnscope::{
     head::{Head, PerHead},
 };
 
+use super::health;
+
 /// An engine with two layers of eight heads whose attention is made up: some do what their name says, others nothing.
 pub struct Engine {
     pub info: ModelInfo,
@@ -231,6 +233,8 @@ impl Engine {
             request,
             Request::Rank(_)
                 | Request::StopRanking
+                | Request::Check(_)
+                | Request::StopChecking
                 | Request::Circuits(_)
                 | Request::StopCircuits
                 | Request::Watch(_)
@@ -291,6 +295,8 @@ impl Engine {
                     .collect();
             }
             Request::StopRanking => return vec![Event::RankingStopped],
+            Request::Check(only) => return health::check(&only),
+            Request::StopChecking => return vec![health::stopped()],
             Request::Circuits(ask) => return self.circuits(ask),
             Request::Watch(_) => return vec![self.run()],
             Request::Measure(all) => {

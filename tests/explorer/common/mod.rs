@@ -2,6 +2,7 @@
 
 mod circuits;
 mod engine;
+mod health;
 
 use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 
@@ -14,6 +15,7 @@ use attnscope::{
     },
 };
 pub use engine::{Engine, run};
+pub use health::{checked, growing};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,

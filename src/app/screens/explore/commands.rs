@@ -27,7 +27,7 @@ fn head(app: &mut App, name: &str) -> Result<Vec<Effect>, String> {
         return Err("a model without layers has no heads".into());
     }
     let head: Head = name.parse().map_err(|problem| format!("{problem:#}"))?;
-    if head.layer >= info.layers || head.head >= info.heads {
+    if !info.has(head) {
         let last = Head::new(info.layers.saturating_sub(1), info.heads.saturating_sub(1));
         return Err(format!("no head {head}: they go from 0.0 to {last}"));
     }

@@ -7,13 +7,14 @@ mod table;
 use std::mem;
 
 pub(crate) use self::{
-    ranking::{Column, Phase, Ranking},
+    ranking::{Column, Ranking},
     table::Action,
 };
 use crate::{
     analysis::score::Score,
     app::{
         App, Effect, Options,
+        phase::Phase,
         room::{Room, Work},
         screen::Screen,
         table::{Command, Context, Entry, Hint},
@@ -66,7 +67,9 @@ impl Room for Rank {
         match action {
             Action::Copy => return app.copy(copy::row(app)),
             Action::CopyAll => return app.copy(copy::table(app)),
-            Action::Rank if rank.ranking.is_running() => return vec![Effect::Send(Request::StopRanking)],
+            Action::Rank if rank.ranking.phase.is_running() => {
+                return vec![Effect::Send(Request::StopRanking)];
+            }
             Action::Rank => return start(app),
             Action::Open => {
                 app.select_head(app.rooms.rank.cursor);
@@ -111,11 +114,11 @@ impl Room for Rank {
     }
 
     fn is_busy(&self) -> bool {
-        self.ranking.is_running()
+        self.ranking.phase.is_running()
     }
 
     fn stop(app: &mut App, work: Work) -> Option<Vec<Effect>> {
-        let stops = work == Work::Behind && app.rooms.rank.ranking.is_running();
+        let stops = work == Work::Behind && app.rooms.rank.ranking.phase.is_running();
         stops.then(|| vec![Effect::Send(Request::StopRanking)])
     }
 

@@ -5,23 +5,10 @@ use crate::{
         doubt::{Doubt, Ranks},
         score::{HeadScores, Score},
     },
+    app::phase::Phase,
     engine::protocol::RankSettings,
     head::{Head, PerHead},
 };
-
-/// How far the ranking is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing measured.
-    #[default]
-    None,
-    /// So many sequences of so many.
-    Running(usize, usize),
-    /// Stopped after so many of so many.
-    Stopped(usize, usize),
-    /// All sequences.
-    Done,
-}
 
 /// A column of the table that it can be sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +80,6 @@ impl Ranking {
     pub fn clear(&mut self) {
         (self.phase, self.before) = (Phase::None, Phase::None);
         (self.scores, self.doubts) = Default::default();
-    }
-
-    /// Whether the engine is measuring.
-    pub fn is_running(&self) -> bool {
-        matches!(self.phase, Phase::Running(..))
     }
 
     /// The standard error of what a head has in `column`, where it is known.

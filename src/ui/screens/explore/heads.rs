@@ -7,10 +7,8 @@ use crate::{
     app::{
         App,
         label::quoted,
-        screens::{
-            explore::Source,
-            rank::{Column, Phase},
-        },
+        phase::Phase,
+        screens::{explore::Source, rank::Column},
     },
     engine::protocol::ModelInfo,
     head::{Head, PerHead},
