@@ -101,6 +101,11 @@ impl Common {
         Self { read_as: reading.read_as.clone(), ..self.clone() }
     }
 
+    /// The same for another model beside the first: what names a part of that one is left out.
+    pub fn beside(&self) -> Self {
+        Self { file: None, base: None, read_as: Vec::new(), ..self.clone() }
+    }
+
     /// The request to open `model`.
     pub fn open(&self, model: Option<&str>) -> OpenRequest {
         OpenRequest {

@@ -22,6 +22,9 @@ pub struct CheckArgs {
     /// Checks to make, by name or group: weights,probes or text.loss [default: all]
     #[arg(long, value_name = "CHECK,CHECK", value_delimiter = ',')]
     pub only: Vec<String>,
+    /// Checkpoint to compare with, such as the one that training began from: weights, loss, heads
+    #[arg(long, value_name = "MODEL")]
+    pub against: Option<String>,
     /// What a number of the report has to be, such as 'induction>=0.3' or 'text.loss<3.5' (repeatable)
     #[arg(long, value_name = "NAME>=NUMBER")]
     pub expect: Vec<Expectation>,

@@ -2,7 +2,7 @@
 
 use std::{fs, process::ExitCode};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
 use super::{open, progress::Bar};
@@ -46,10 +46,14 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
         None => Vec::new(),
     };
     let plan = plan(args)?;
+    if args.against.is_none() && plan.only.iter().all(|id| id.starts_with("against.")) {
+        bail!("--only against: give --against MODEL, what it is to be compared with");
+    }
     memory::keep_freed();
     let model = open::model(args.model.as_ref(), common)?;
     let mut bar = Bar::new(common);
-    let mut checking = Checking::new(&model, plan.clone());
+    let base = args.against.as_ref().map(|base| open::model(Some(base), &common.beside())).transpose()?;
+    let mut checking = Checking::new(&model, plan.clone(), base);
     while let Some((step, done)) = checking.progress() {
         bar.show(step, done, 100);
         checking.step(&model, &|| false)?;
@@ -61,6 +65,7 @@ pub fn run(args: &CheckArgs, common: &Common) -> Result<ExitCode> {
     let settings = Settings {
         texts: plan.texts.iter().map(|(name, _)| name.clone()).collect(),
         only: plan.only.iter().copied().collect(),
+        against: args.against.clone(),
         expect: expectations.iter().map(Expectation::to_string).collect(),
     };
     let report = Check::new(&model.info, settings, findings, &earlier);

@@ -9,19 +9,22 @@ use rand_chacha::{
 };
 
 use super::{
+    against::{self, Against},
     open::{LEAST, Model, beginning},
     protocol::RankSettings,
 };
 use crate::{
     analysis::{
-        benchmark::Kind,
+        benchmark::{Benchmark, Kind},
         check::{
             Finding, Verdict, catalogue, channels, inside,
             readings::{self, Gain, Reading, Text},
-            repeats, text,
+            repeats, text, vocabulary,
             weights::{self, Survey},
+            written,
         },
-        explain, loss,
+        explain,
+        loss::{self, Repeat},
         rank::{self, Tally},
         score::Score,
     },
@@ -68,7 +71,11 @@ pub struct Checking {
     surveys: Vec<Survey>,
     ids: Vec<Vec<u32>>,
     texts: Vec<Text>,
+    /// What the model made of repeated tokens.
+    repeat: Option<Repeat>,
     tally: Tally,
+    /// The model that it is set against.
+    against: Option<Against>,
     tried: Vec<(Reading, Option<Vec<Gain>>)>,
     found: Vec<Finding>,
 }
@@ -83,6 +90,8 @@ enum Step {
     Read(usize),
     /// Judges what the weights are.
     Weights,
+    /// Looks for rows of the embedding that were not trained.
+    Rows,
     Channels,
     /// Judges the losses.
     Losses,
@@ -98,13 +107,14 @@ enum Step {
     Readings(usize),
     Probe(Box<Reading>),
     Accuse,
+    Against(against::Step),
 }
 
 impl Step {
     /// What it does.
     fn name(&self) -> &'static str {
         match self {
-            Self::Survey(_) | Self::Weights => "looking through the weights",
+            Self::Survey(_) | Self::Weights | Self::Rows => "looking through the weights",
             Self::Channels => "comparing channels",
             Self::Encode | Self::Read(_) | Self::Losses => "reading texts",
             Self::Shuffled => "reading a text with its words shuffled",
@@ -115,6 +125,7 @@ impl Step {
             Self::Score(..) | Self::Heads => "scoring heads",
             Self::Inside => "looking inside",
             Self::Readings(_) | Self::Probe(_) | Self::Accuse => "trying other readings",
+            Self::Against(_) => "comparing with the other model",
         }
     }
 
@@ -123,6 +134,7 @@ impl Step {
         const READ: usize = 20;
         match self {
             Self::Survey(_) | Self::Weights | Self::Losses | Self::Heads | Self::Accuse => 1,
+            Self::Against(against::Step::Tensor(_) | against::Step::Weights | against::Step::Heads) => 1,
             Self::Readings(expected) => READ * expected,
             _ => READ,
         }
@@ -130,21 +142,32 @@ impl Step {
 }
 
 impl Checking {
-    /// A check of a model that has not begun.
-    pub fn new(model: &Model, plan: Plan) -> Self {
+    /// A check of a model that has not begun, perhaps against `base`.
+    pub fn new(model: &Model, plan: Plan, base: Option<Model>) -> Self {
         let mut left = VecDeque::new();
-        let wants = |groups: &[&str]| groups.iter().any(|group| plan.wants(group));
+        let remarks = model.of_config.iter().filter(|_| plan.only.contains("config.remark"));
+        let remark =
+            |text: &String| Finding::new("config.remark", Verdict::Note, f64::NAN, "none", text.clone());
+        let found = remarks.map(remark).collect();
+        let against = base.filter(|_| plan.wants("against")).map(Against::new);
+        let wants = |groups: &[&str]| {
+            let mut groups = groups.iter();
+            groups.any(|&group| plan.wants(group) && (group != "against" || against.is_some()))
+        };
         if wants(&["weights", "probe"]) {
             let used = model.stored.used(&model.decoder.spec);
             left.extend(used.into_iter().map(|tensor| Step::Survey(tensor.name.clone())));
         }
-        if wants(&["text", "vocabulary", "probe", "inside", "weights"]) {
+        if wants(&["text", "vocabulary", "probe", "inside", "weights", "against"]) {
             left.push_back(Step::Encode);
         }
         if wants(&["weights"]) {
             left.extend([Step::Weights, Step::Channels]);
         }
-        if wants(&["repeats", "vocabulary"]) && model.info.layers > 0 {
+        if wants(&["vocabulary"]) {
+            left.push_back(Step::Rows);
+        }
+        if wants(&["repeats", "vocabulary", "against"]) && model.info.layers > 0 {
             left.extend([Step::RepeatGain, Step::Heads]);
         }
         if wants(&["inside"]) {
@@ -153,6 +176,8 @@ impl Checking {
         if wants(&["probe"]) {
             left.extend([Step::Shifted, Step::Readings(readings::all(&model.decoder).len())]);
         }
+        let steps = against.iter().flat_map(|against| against.steps(model, plan.texts.len()));
+        left.extend(steps.map(Step::Against));
         let tally = Tally::new(model.info.layers, model.info.heads);
         Self {
             plan,
@@ -161,9 +186,11 @@ impl Checking {
             surveys: Vec::new(),
             ids: Vec::new(),
             texts: Vec::new(),
+            repeat: None,
             tally,
+            against,
             tried: Vec::new(),
-            found: Vec::new(),
+            found,
         }
     }
 
@@ -203,6 +230,7 @@ impl Checking {
                 let gain = 1.0 - decoder.spec.norm.gain_offset;
                 self.add(weights::findings(&self.surveys, self.trained(model), gain));
             }
+            Step::Rows => self.rows(model),
             Step::Channels => self.add(channels::findings(decoder, control)?),
             Step::Losses => {
                 let found = text::losses(&self.losses(), model.info.vocabulary);
@@ -222,7 +250,8 @@ impl Checking {
             Step::RepeatGain | Step::Score(..) | Step::Heads => self.repeats(step, model, control)?,
             Step::Inside => {
                 if let Some(text) = self.texts.first() {
-                    let found = inside::look(decoder, &text.trace, control)?;
+                    let mut found = inside::look(decoder, &text.trace, control)?;
+                    found.extend(written::findings(decoder, &text.trace, control)?);
                     self.add(found);
                 }
             }
@@ -239,6 +268,14 @@ impl Checking {
                 let gains = readings::gains(reading, decoder, &self.texts, control)?;
                 self.tried.push(((**reading).clone(), gains));
             }
+            Step::Against(step) => {
+                let Some(mut against) = self.against.take() else { return Ok(()) };
+                let taken = against.take(step, &self.measured(model), control);
+                self.against = Some(against);
+                let (found, next) = taken?;
+                self.add(found);
+                next.into_iter().rev().for_each(|step| self.left.push_front(Step::Against(step)));
+            }
             Step::Accuse => self.add(readings::findings(&self.tried, decoder, &self.texts, control)?),
         }
         Ok(())
@@ -251,6 +288,18 @@ impl Checking {
             "all are told of"
         );
         self.found.extend(found.into_iter().filter(|finding| self.plan.only.contains(finding.check)));
+    }
+
+    /// What the other model is compared with.
+    fn measured<'a>(&'a self, model: &'a Model) -> against::Measured<'a> {
+        let names = self.plan.texts.iter().map(|(name, _)| &**name);
+        against::Measured {
+            model,
+            texts: names.zip(&self.texts).collect(),
+            repeat: self.repeat,
+            tally: &self.tally,
+            benchmark: repeated(model),
+        }
     }
 
     fn losses(&self) -> Vec<text::Loss<'_>> {
@@ -316,6 +365,20 @@ impl Checking {
         Ok(())
     }
 
+    /// Rows of the embedding that were not trained, in a model that was.
+    fn rows(&mut self, model: &Model) {
+        let table = model.stored.table();
+        let (Some(table), Some(true)) = (table, self.trained(model)) else { return };
+        let tokenizer = model.tokenizer.as_ref().ok();
+        let piece = |id: u32| {
+            let bytes = tokenizer.filter(|tokenizer| (id as usize) < tokenizer.len())?.piece(id);
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let matters = |id: u32| model.opening() == Some(id) || self.ids.iter().any(|ids| ids.contains(&id));
+        let found = vocabulary::rows(&vocabulary::untrained(table), model.info.vocabulary, &piece, &matters);
+        self.add(vec![found]);
+    }
+
     fn shuffled(&mut self, model: &Model, control: &Control<'_>) -> Result<()> {
         let (Ok(tokenizer), Some((_, words))) = (&model.tokenizer, self.plan.texts.first()) else {
             return Ok(());
@@ -367,9 +430,7 @@ impl Checking {
     }
 
     fn repeats(&mut self, step: &Step, model: &Model, control: &Control<'_>) -> Result<()> {
-        let settings = RankSettings { length: model.info.block, ..RankSettings::default() };
-        // A vocabulary or a context may be too small for it.
-        let Ok(benchmark) = model.benchmark(settings) else { return Ok(()) };
+        let Some(benchmark) = repeated(model) else { return Ok(()) };
         match step {
             Step::Score(kind, draw) => {
                 self.tally.merge(rank::measure(&model.decoder, &benchmark, &[(*kind, *draw)], control)?);
@@ -378,6 +439,7 @@ impl Checking {
                 let draws = benchmark.draws(Kind::Repeat);
                 if model.decoder.has_unembedding() {
                     let repeat = loss::repeat(&model.decoder, &benchmark, draws, control)?;
+                    self.repeat = Some(repeat);
                     self.add(vec![repeats::gain(repeat, self.is_trained(model))]);
                     if !self.texts.is_empty() {
                         let fit = repeats::fit(repeat, text::is_read(&self.losses()));
@@ -405,6 +467,12 @@ impl Checking {
 /// Tokens of a text that are read at most.
 fn most(model: &Model) -> usize {
     MOST.min(model.info.context)
+}
+
+/// The random tokens that are repeated; a vocabulary or a context may be too small for any.
+fn repeated(model: &Model) -> Option<Benchmark> {
+    let settings = RankSettings { length: model.info.block, ..RankSettings::default() };
+    model.benchmark(settings).ok()
 }
 
 /// The most probable tokens after the beginning of a text.

@@ -17,7 +17,7 @@ impl Job for Checks {
     fn take(&mut self, request: Request, desk: &mut Desk) -> Result<Option<Request>> {
         match request {
             Request::Check(only) => {
-                let checking = Checking::new(&desk.model, Plan { only, ..Plan::all() });
+                let checking = Checking::new(&desk.model, Plan { only, ..Plan::all() }, None);
                 tell(self.0.insert(checking), desk, false);
             }
             Request::StopChecking => {

@@ -1,5 +1,6 @@
 //! The worker that owns the model: requests in, events out, long work given up when it is no longer wanted.
 
+mod against;
 mod broken;
 pub mod check;
 mod checks;

@@ -61,7 +61,7 @@ pub struct Model {
     /// Whether its weights were rounded to another type than they are stored in.
     pub is_rounded: bool,
     /// What is to be said of its configuration.
-    of_config: Vec<String>,
+    pub(super) of_config: Vec<String>,
     bos: Option<u32>,
     placement: Placement,
     /// Its weights as they are stored.

@@ -76,6 +76,13 @@ impl Stored {
         names.iter().filter_map(|name| self.weights.get(name).ok()).collect()
     }
 
+    /// The embedding, `[vocabulary, width]`, where it is stored so.
+    pub fn table(&self) -> Option<&StoredTensor> {
+        let source = (self.source)(Slot::Embedding)?;
+        let is_plain = source.layout == Layout::OutIn && source.more.is_empty() && source.entry.is_none();
+        self.weights.get(&source.tensor).ok().filter(|tensor| is_plain && tensor.shape.len() == 2)
+    }
+
     fn tensors<'a>(&'a self, source: &'a Source) -> impl Iterator<Item = StoredTensor> + 'a {
         [&source.tensor].into_iter().chain(&source.more).filter_map(|name| {
             let tensor = self.weights.get(name).ok()?;

@@ -23,6 +23,9 @@ pub struct Settings {
     pub texts: Vec<String>,
     /// The checks that were made.
     pub only: Vec<&'static str>,
+    /// The model that it was set against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
     /// What was expected.
     pub expect: Vec<String>,
 }
@@ -40,12 +43,27 @@ pub struct Check<'a> {
 }
 
 /// What of a finding tells it again.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 pub struct Known {
     check: String,
     verdict: String,
     #[serde(rename = "where")]
     place: Option<String>,
+    value: Option<f64>,
+}
+
+impl Known {
+    /// Whether it is the same finding, and has not grown by a quarter since.
+    fn is(&self, finding: &Finding) -> bool {
+        const GROWN: f64 = 1.25;
+        let has_grown = match (finding.value, self.value) {
+            (Some(value), Some(before)) => value.abs() > GROWN * before.abs(),
+            _ => false,
+        };
+        (self.check.as_str(), self.verdict.as_str(), &self.place)
+            == (finding.check, finding.verdict.name(), &finding.place)
+            && !has_grown
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,10 +88,7 @@ impl<'a> Check<'a> {
         earlier: &[Known],
     ) -> Self {
         gravest_first(&mut findings);
-        let is_known = |finding: &Finding| {
-            let key = (finding.check, finding.verdict.name(), &finding.place);
-            earlier.iter().any(|it| (it.check.as_str(), it.verdict.as_str(), &it.place) == key)
-        };
+        let is_known = |finding: &Finding| earlier.iter().any(|it| it.is(finding));
         let known =
             findings.iter().map(|finding| finding.verdict > Verdict::Note && is_known(finding)).collect();
         Self { model, settings, findings, known }

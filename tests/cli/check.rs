@@ -241,6 +241,91 @@ fn what_a_baseline_knows_fails_no_more() {
     let again = check(&model, &["--only", "weights", "--baseline", report.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(0), "{}", said(&again));
     assert!(said(&again).contains("(known)"), "{}", said(&again));
+    // What has grown since is new.
+    let of = |nans: usize| {
+        let folder = broken(|tensors, _| {
+            each(tensors, "layers.1.self_attn.v_proj", |it| {
+                let (rows, columns) = it.dims2().unwrap();
+                let flat = it.flatten_all().unwrap().to_dtype(candle_core::DType::F32).unwrap();
+                let mut numbers = flat.to_vec1::<f32>().unwrap();
+                numbers[..nans].fill(f32::NAN);
+                Tensor::from_vec(numbers, (rows, columns), &Device::Cpu).unwrap()
+            });
+        });
+        let model = folder.path().display().to_string();
+        (folder, model)
+    };
+    let ((_few, few), (_many, many)) = (of(2), of(200));
+    let first = check(&few, &["--only", "weights.finite", "--format", "json"]);
+    fs::write(&report, &first.stdout).unwrap();
+    for (model, code) in [(few, 0), (many, 1)] {
+        let again = check(&model, &["--only", "weights.finite", "--baseline", report.to_str().unwrap()]);
+        assert_eq!(again.status.code(), Some(code), "{}", said(&again));
+    }
+}
+
+#[test]
+fn another_checkpoint_is_compared_with() {
+    let of =
+        |model: &str, base: &str| check(model, &["--against", base, "--only", "against", "--format", "json"]);
+    let found = |output: &Output, id: &str| {
+        findings(output).into_iter().filter(|it| it["check"] == id).collect::<Vec<Value>>()
+    };
+    // Trained on: better text, better heads, no complaint.
+    let trained = of("attn-2l", "attn-2l@step2000");
+    assert_eq!(trained.status.code(), Some(0), "{}", said(&trained));
+    assert!(found(&trained, "against.loss").iter().all(|it| it["value"].as_f64().unwrap() < -1.0));
+    let induction = &found(&trained, "against.heads")[0];
+    assert!(induction["value"].as_f64().unwrap() > 0.5, "{induction}");
+    // The other way round copying is lost.
+    let lost = found(&of("attn-2l@step500", "attn-2l"), "against.repeats");
+    assert_eq!(lost[0]["verdict"], "warn", "{lost:?}");
+    // Nothing changed.
+    let same = of("attn-2l", &root("checkpoints/attn-2l").display().to_string());
+    assert_eq!(same.status.code(), Some(1), "{}", said(&same));
+    assert_eq!(found(&same, "against.weights")[0]["verdict"], "fail");
+    // A part that stayed as it was.
+    let folder = broken(|tensors, _| each(tensors, "layers.1.self_attn.v_proj", |it| (it * 1.01).unwrap()));
+    let partly = of(&folder.path().display().to_string(), "attn-2l");
+    let frozen = found(&partly, "against.frozen");
+    assert!(
+        frozen[0]["text"].as_str().unwrap().contains("v_proj.weight` did not change in layer 0"),
+        "{frozen:?}"
+    );
+    // Another vocabulary, and none to compare with.
+    let other = of("attn-2l", &root("tests/fixtures/gpt2").display().to_string());
+    assert!(said(&other).contains("losses are not compared"), "{}", said(&other));
+    let none = check("attn-2l", &["--only", "against"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(said(&none).contains("--against"), "{}", said(&none));
+}
+
+#[test]
+fn rows_that_were_never_trained_and_heads_that_write_nothing_are_told() {
+    let folder = broken(|tensors, _| {
+        each(tensors, "layers.1.self_attn.o_proj", |it| {
+            let (rows, columns) = it.dims2().unwrap();
+            let size = columns / 8;
+            let rest = it.narrow(1, size, columns - size).unwrap();
+            let none = Tensor::zeros((rows, size), it.dtype(), it.device()).unwrap();
+            Tensor::cat(&[&none, &rest], 1).unwrap()
+        });
+        each(tensors, "embed_tokens", |it| {
+            let mean = it.mean_keepdim(0).unwrap();
+            let rows = it.dim(0).unwrap();
+            Tensor::cat(&[&it.narrow(0, 0, rows - 2).unwrap(), &mean, &mean], 0).unwrap()
+        });
+    });
+    let output =
+        check(&folder.path().display().to_string(), &["--only", "inside,vocabulary", "--format", "json"]);
+    let of = |id: &str| findings(&output).into_iter().find(|it| it["check"] == id).unwrap();
+    assert_eq!(of("inside.silent")["where"], "head 1.0");
+    assert_eq!(of("vocabulary.rows")["value"], 2.0);
+    let sound = check("attn-2l", &["--only", "inside,vocabulary", "--format", "json"]);
+    let of = |id: &str| findings(&sound).into_iter().find(|it| it["check"] == id).unwrap();
+    for id in ["inside.silent", "inside.alike", "vocabulary.rows"] {
+        assert_eq!(of(id)["verdict"], "ok", "{id}");
+    }
 }
 
 #[test]

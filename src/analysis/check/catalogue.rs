@@ -81,10 +81,22 @@ pub const ALL: &[Check] = &[
         "SmolLM2-135M 9.3, the shipped models below 3.",
     ),
     check(
+        "config.remark",
+        "What is to be said of how the checkpoint was read, such as ties of two matrices that differ.",
+        "note: any, with what was done about it.",
+        "None in most.",
+    ),
+    check(
         "vocabulary.size",
         "Tokens of the tokenizer against rows of the embedding.",
         "fail: plain text has tokens without a row; warn: some token has none; note: rows without a token.",
         "Vocabularies are padded to round numbers.",
+    ),
+    check(
+        "vocabulary.rows",
+        "Rows of the embedding that lie at less than half the median distance from their mean, or are there more than once.",
+        "warn: of BOS, or of a token of the texts; note: others.",
+        "None in the shipped models; SmolLM2-135M has 15, tokens for code that share a row. Many vocabularies keep tokens for later.",
     ),
     check(
         "vocabulary.fit",
@@ -279,6 +291,50 @@ pub const ALL: &[Check] = &[
         "The share of heads that give more than 0.9 to the token itself.",
         "warn: more than half.",
         "None in SmolLM2-135M and the shipped models.",
+    ),
+    check(
+        "inside.silent",
+        "The share of heads whose writing to the residual stream is less than a hundredth as long as that of their layer's middle head.",
+        "note: any.",
+        "None in SmolLM2-135M.",
+    ),
+    check(
+        "inside.alike",
+        "Pairs of heads of a layer whose writing has a cosine above 0.99.",
+        "note: any.",
+        "None in SmolLM2-135M.",
+    ),
+    check(
+        "against.weights",
+        "With --against: the length of each tensor's change as a share of its length in the other checkpoint, in the middle.",
+        "fail: no number of any tensor differs; warn: they differ by more than their length, or have no name in common; note: \
+         tensors that are not in both.",
+        "attn-2l against its own step 2000: 62%. A fine-tuning by small steps changes far less.",
+    ),
+    check(
+        "against.frozen",
+        "With --against: kinds of tensors that changed in some layers and in others stayed as they were, number by number.",
+        "warn: any.",
+        "None, unless layers were frozen on purpose.",
+    ),
+    check(
+        "against.loss",
+        "With --against: the mean loss on a text minus that of the other checkpoint, of paired tokens.",
+        "note: above 0 by 4 standard errors; warn: also above 0.5 nats.",
+        "Training on other text may cost some tenths.",
+    ),
+    check(
+        "against.repeats",
+        "With --against: the repeat gain minus that of the other checkpoint, nats a token.",
+        "warn: it was above 1 and is less than half of it.",
+        "About 0.",
+    ),
+    check(
+        "against.heads",
+        "With --against: the best score of any head minus the best of the other checkpoint, for induction, previous and \
+         duplicate, on the same sequences; and how many heads changed by more than 4 standard errors of the draws.",
+        "warn: below -0.3.",
+        "About 0.",
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! Is a checkpoint sane, and where is it broken: one file for each kind of question, each question with its quantity, what is
 //! usual, and a verdict.
 
+pub mod against;
 pub mod catalogue;
 pub mod channels;
 pub mod expect;
@@ -8,7 +9,9 @@ pub mod inside;
 pub mod readings;
 pub mod repeats;
 pub mod text;
+pub mod vocabulary;
 pub mod weights;
+pub mod written;
 
 use std::cmp::Reverse;
 

@@ -142,7 +142,7 @@ impl Part {
 
 /// The layer of a tensor, the first number in its dotted name, and what its fellows in other layers are called:
 /// `model.layers.5.mlp.up.weight` is layer 5 of `model.layers.*.mlp.up.weight`.
-fn layer_of(name: &str) -> Option<(usize, String)> {
+pub(super) fn layer_of(name: &str) -> Option<(usize, String)> {
     let mut layer = None;
     let parts: Vec<&str> = name
         .split('.')
