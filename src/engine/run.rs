@@ -144,7 +144,8 @@ impl Run {
             bail!("there is no token {query} to look at");
         }
         let standing = self.edited.as_ref().map_or(&edit::NONE, |edited| &edited.edits);
-        let edits = standing.and(decoder.change(&Edit::ablation(head), &self.clean, self.prompt)?);
+        let mut edits = standing.clone();
+        decoder.add_edit(&mut edits, &Edit::ablation(head), &self.clean, self.prompt)?;
         decoder.last_of(self.shown(), head.layer, query, &Pass::edited(&edits, control))
     }
 }

@@ -37,12 +37,37 @@ pub struct Rule {
     pub window: Option<usize>,
     /// The score of each head that belongs to no key, `[heads]`; empty without sinks.
     pub sinks: Vec<f32>,
+    /// Edges that do not count.
+    pub cuts: Vec<Cut>,
+}
+
+/// An edge of a pattern, or a whole column, that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The query head.
+    pub head: usize,
+    /// The query's position; every query's where there is none.
+    pub query: Option<usize>,
+    /// The key's position.
+    pub key: usize,
+    /// Whether it is cut after the softmax, so that the rest of the row stays as it was; before it, the rest is renormalised. A
+    /// row of which nothing is left is zero.
+    pub after: bool,
+}
+
+impl Cut {
+    /// Whether it holds for a query.
+    fn is_of(&self, query: usize) -> bool {
+        self.key <= query && self.query.is_none_or(|only| only == query)
+    }
 }
 
 impl Rule {
     /// What holds for one head.
-    fn of_head(&self, head: usize) -> HeadRule {
+    fn of_head(&self, head: usize) -> HeadRule<'_> {
         HeadRule {
+            head,
+            cuts: &self.cuts,
             scale: self.scale,
             cap: self.cap,
             slope: self.slopes.get(head).copied(),
@@ -55,7 +80,10 @@ impl Rule {
 
 /// [`Rule`] of one head.
 #[derive(Clone, Copy)]
-struct HeadRule {
+struct HeadRule<'a> {
+    head: usize,
+    /// Of every head.
+    cuts: &'a [Cut],
     scale: f32,
     cap: Option<f32>,
     slope: Option<f32>,
@@ -64,7 +92,14 @@ struct HeadRule {
     sink: Option<f32>,
 }
 
-impl HeadRule {
+impl HeadRule<'_> {
+    /// Puts `value` in the place of what is cut of a query's row, before or after the softmax; whether anything was.
+    fn cut(&self, query: usize, after: bool, value: f32, row: &mut [f32]) -> bool {
+        let cuts =
+            self.cuts.iter().filter(|cut| cut.head == self.head && cut.after == after && cut.is_of(query));
+        cuts.map(|cut| row[cut.key] = value).count() > 0
+    }
+
     /// The first key that a query sees.
     fn first_key(&self, query: usize) -> usize {
         self.window.map_or(0, |window| (query + 1).saturating_sub(window))
@@ -82,19 +117,25 @@ impl HeadRule {
     fn attention(&self, scores: &mut [f32], keys: usize, first: usize) {
         for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
             let query = first + row;
-            let (visible, hidden) = scores.split_at_mut(query + 1);
-            let (unseen, visible) = visible.split_at_mut(self.first_key(query));
+            let from = self.first_key(query);
+            let visible = &mut scores[from..=query];
             if let Some(cap) = self.cap {
                 host::softcap(visible, cap);
             }
             if let Some(slope) = self.slope {
-                for (key, score) in (self.first_key(query)..).zip(visible.iter_mut()) {
+                for (key, score) in (from..).zip(visible.iter_mut()) {
                     *score += self.bias(slope, query, key);
                 }
             }
-            host::softmax(visible, self.sink);
-            unseen.fill(0.0);
-            hidden.fill(0.0);
+            let cut = self.cut(query, false, f32::NEG_INFINITY, &mut scores[..=query]);
+            let visible = &mut scores[from..=query];
+            match cut && visible.iter().all(|&score| score == f32::NEG_INFINITY) {
+                true => visible.fill(0.0),
+                false => host::softmax(visible, self.sink),
+            }
+            scores[..from].fill(0.0);
+            scores[query + 1..].fill(0.0);
+            self.cut(query, true, 0.0, &mut scores[..=query]);
         }
     }
 }
@@ -249,12 +290,16 @@ mod tests {
         let values = random(kv_heads, first + tokens);
         let plain = Rule { scale: 0.4, ..Rule::default() };
         let slopes = vec![0.5, 0.25, 0.125, 0.0];
+        let cut = |head, query, key, after| Cut { head, query, key, after };
+        let cuts = vec![cut(1, Some(20), 17, false), cut(1, None, 19, true), cut(3, None, 18, false)];
         let rules = [
             Rule { window: Some(7), ..plain.clone() },
             Rule { window: Some(131), cap: Some(1.5), ..plain.clone() },
             Rule { slopes: slopes.clone(), ..plain.clone() },
             Rule { slopes, rounded: true, ..plain.clone() },
             Rule { sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
+            Rule { cuts: cuts.clone(), window: Some(9), cap: Some(1.5), ..plain.clone() },
+            Rule { cuts, sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
             plain,
         ];
         for rule in &rules {
@@ -280,7 +325,11 @@ mod tests {
         assert_eq!(host_rows.len(), sequences * heads * tokens);
         for (place, row) in &host_rows {
             let sum = row.iter().sum::<f32>();
-            assert_eq!((sum - 1.0).abs() < 1e-5, inputs.rule.sinks.is_empty(), "{place:?} sums to {sum}");
+            let is_whole = inputs.rule.sinks.is_empty();
+            assert!(
+                !inputs.rule.cuts.is_empty() || ((sum - 1.0).abs() < 1e-5) == is_whole,
+                "{place:?} sums to {sum}"
+            );
             for (a, b) in row.iter().zip(&device_rows[place]) {
                 assert!((a - b).abs() < 1e-6, "{place:?}: {a} and {b}");
             }

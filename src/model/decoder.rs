@@ -132,6 +132,8 @@ struct Span {
     start: usize,
     /// How queries and keys are rotated there.
     angles: Angles,
+    /// How scores become attention in each layer.
+    rules: Arc<[Rule]>,
 }
 
 /// What a layer makes of some tokens on its way, each `[sequences * tokens, size]`.
@@ -229,7 +231,7 @@ impl Decoder {
     ) -> Result<()> {
         let layers = self.spec.layers;
         let angles = self.angles(start, x.dim(1)?, trace.rotated_for)?;
-        let span = Span { sequences: 1, start, angles };
+        let span = Span { sequences: 1, start, angles, rules: pass.edits.rules(&self.rules) };
         for layer in from..layers {
             pass.control.layer(layer, layers)?;
             x = self.layer(layer, x, &span, Some(&mut trace.layers[layer]), pass, true)?;
@@ -239,7 +241,9 @@ impl Decoder {
             }
         }
         pass.control.layer(layers, layers)?;
-        trace.finish(&pass.edits.apply(layers, Part::Residual, x, start)?.squeeze(0)?)
+        trace.finish(&pass.edits.apply(layers, Part::Residual, x, start)?.squeeze(0)?)?;
+        trace.rules = span.rules;
+        Ok(())
     }
 
     /// Runs sequences of equal length and keeps nothing; who watches the pass sees every pattern on the way.
@@ -252,7 +256,9 @@ impl Decoder {
             self.check_ids(sequence, 0)?;
         }
         let mut x = self.embed(&ids, sequences.len(), 0)?;
-        let span = Span { sequences: sequences.len(), start: 0, angles: self.angles(0, tokens, tokens)? };
+        let rules = pass.edits.rules(&self.rules);
+        let span =
+            Span { sequences: sequences.len(), start: 0, angles: self.angles(0, tokens, tokens)?, rules };
         for layer in 0..layers {
             pass.control.layer(layer, layers)?;
             x = self.layer(layer, x, &span, None, pass, layer + 1 < layers)?;
@@ -265,7 +271,8 @@ impl Decoder {
     pub fn last_of(&self, trace: &Trace, layer: usize, query: usize, pass: &Pass<'_>) -> Result<Tensor> {
         let (tokens, layers) = (query + 1, self.spec.layers);
         let mut x = trace.residual_before(layer)?.narrow(0, 0, tokens)?.unsqueeze(0)?;
-        let span = Span { sequences: 1, start: 0, angles: self.angles(0, tokens, trace.rotated_for)? };
+        let rules = pass.edits.rules(&self.rules);
+        let span = Span { sequences: 1, start: 0, angles: self.angles(0, tokens, trace.rotated_for)?, rules };
         for layer in layer..layers {
             pass.control.layer(layer, layers)?;
             x = self.layer(layer, x, &span, None, pass, true)?;
@@ -289,7 +296,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         let spec = &self.spec;
         let weights = &self.layers[index];
-        let Span { sequences, start, ref angles } = *span;
+        let Span { sequences, start, ref angles, .. } = *span;
         let x = pass.edits.apply(index, Part::Residual, x, start)?;
         let flat = x.reshape(((), spec.width))?;
         let normed = weights.norm.apply(&flat)?;
@@ -315,7 +322,7 @@ impl Decoder {
             keys: &keys,
             values: &values,
             first: start,
-            rule: &self.rules[index],
+            rule: &span.rules[index],
         };
         let Some(outputs) = self.attention.attend(index, &inputs, pass.watch, whole)? else {
             return Ok(x);

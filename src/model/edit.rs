@@ -5,7 +5,11 @@ use std::{ops::Range, sync::Arc};
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 
-use super::{spec::Spec, trace::Trace};
+use super::{
+    attention::{Cut, Rule},
+    spec::Spec,
+    trace::Trace,
+};
 use crate::head::Head;
 
 /// Where something can be changed.
@@ -21,6 +25,15 @@ pub enum Site {
     Mlp(usize),
     /// The residual stream before a layer; as many as there are layers is after the last.
     Residual(usize),
+    /// An edge of a head's pattern, or with no query the whole column of a key.
+    Edge {
+        /// The head.
+        head: Head,
+        /// The position that attends.
+        query: Option<usize>,
+        /// The position that is attended to.
+        key: usize,
+    },
 }
 
 /// The values on the way through a layer that a site is among.
@@ -40,28 +53,23 @@ impl Site {
     /// The layer it belongs to, where a pass that it is changed in begins.
     pub fn layer(self) -> usize {
         match self {
-            Self::Head(head) | Self::KvHead(head) => head.layer,
+            Self::Head(head) | Self::KvHead(head) | Self::Edge { head, .. } => head.layer,
             Self::Attention(layer) | Self::Mlp(layer) | Self::Residual(layer) => layer,
         }
     }
 
-    /// The values that it is among.
-    pub fn part(self) -> Part {
+    /// The values that it is among, and its numbers among those; none of an edge, which is no value but a rule for them.
+    pub fn columns(self, spec: &Spec) -> Option<(Part, Range<usize>)> {
+        let heads = |first: usize, count: usize| {
+            (Part::Heads, first * spec.head_size..(first + count) * spec.head_size)
+        };
         match self {
-            Self::Head(_) | Self::KvHead(_) => Part::Heads,
-            Self::Attention(_) => Part::Attention,
-            Self::Mlp(_) => Part::Mlp,
-            Self::Residual(_) => Part::Residual,
-        }
-    }
-
-    /// Its numbers among those of its part.
-    pub fn columns(self, spec: &Spec) -> Range<usize> {
-        let heads = |first: usize, count: usize| first * spec.head_size..(first + count) * spec.head_size;
-        match self {
-            Self::Head(head) => heads(head.head, 1),
-            Self::KvHead(group) => heads(group.head * spec.group(), spec.group()),
-            Self::Attention(_) | Self::Mlp(_) | Self::Residual(_) => 0..spec.width,
+            Self::Head(head) => Some(heads(head.head, 1)),
+            Self::KvHead(group) => Some(heads(group.head * spec.group(), spec.group())),
+            Self::Attention(_) => Some((Part::Attention, 0..spec.width)),
+            Self::Mlp(_) => Some((Part::Mlp, 0..spec.width)),
+            Self::Residual(_) => Some((Part::Residual, 0..spec.width)),
+            Self::Edge { .. } => None,
         }
     }
 
@@ -69,8 +77,11 @@ impl Site {
     pub fn check(self, spec: &Spec) -> Result<()> {
         let Spec { layers, heads, kv_heads, .. } = *spec;
         match self {
-            Self::Head(head) if head.layer >= layers || head.head >= heads => {
+            Self::Head(head) | Self::Edge { head, .. } if head.layer >= layers || head.head >= heads => {
                 bail!("there is no head {head}: the model has {layers} layers of {heads} heads")
+            }
+            Self::Edge { query: Some(query), key, .. } if key > query => {
+                bail!("token {query} does not see token {key}, which comes after it")
             }
             Self::KvHead(group) if group.layer >= layers || group.head >= kv_heads => {
                 bail!("there are no KV heads {group}: the model has {layers} layers of {kv_heads}")
@@ -98,12 +109,14 @@ pub enum Value {
     Mean,
     /// The same thing in another run, token by token; tokens that it does not have stay as they are.
     From(Arc<Trace>),
+    /// Of an edge: masked before the softmax, so that the rest of the row is renormalised; `Zero` is after it.
+    Knockout,
 }
 
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Zero, Self::Zero) | (Self::Mean, Self::Mean) => true,
+            (Self::Zero, Self::Zero) | (Self::Mean, Self::Mean) | (Self::Knockout, Self::Knockout) => true,
             (Self::From(one), Self::From(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -140,8 +153,10 @@ pub fn first_difference(one: &[Edit], other: &[Edit]) -> Option<usize> {
 /// An edit whose value is known.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Where.
-    pub site: Site,
+    /// The layer.
+    pub layer: usize,
+    /// The values that it is among.
+    pub part: Part,
     /// Its numbers among those of its part.
     pub columns: Range<usize>,
     /// At which tokens.
@@ -156,33 +171,47 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
     changes: Vec<Change>,
+    /// Edges that are cut, by layer.
+    cuts: Vec<(usize, Cut)>,
 }
 
 /// No edits.
-pub static NONE: Edits = Edits { changes: Vec::new() };
-
-impl FromIterator<Change> for Edits {
-    fn from_iter<I: IntoIterator<Item = Change>>(changes: I) -> Self {
-        Self { changes: changes.into_iter().collect() }
-    }
-}
+pub static NONE: Edits = Edits { changes: Vec::new(), cuts: Vec::new() };
 
 impl Edits {
-    /// These, and after them one more.
-    pub fn and(&self, change: Change) -> Self {
-        Self { changes: [&self.changes[..], &[change]].concat() }
+    /// Takes one more.
+    pub fn push(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Takes an edge of a layer that is cut.
+    pub fn cut(&mut self, layer: usize, cut: Cut) {
+        self.cuts.push((layer, cut));
     }
 
     /// The first layer that is changed; none where nothing is.
     pub fn first_layer(&self) -> Option<usize> {
-        self.changes.iter().map(|change| change.site.layer()).min()
+        let layers = self.changes.iter().map(|change| change.layer);
+        layers.chain(self.cuts.iter().map(|(layer, _)| *layer)).min()
+    }
+
+    /// How scores become attention in each layer, where `rules` say how they do without edits.
+    pub(super) fn rules(&self, rules: &Arc<[Rule]>) -> Arc<[Rule]> {
+        if self.cuts.is_empty() {
+            return rules.clone();
+        }
+        let mut rules = rules.to_vec();
+        for (layer, cut) in &self.cuts {
+            rules[*layer].cuts.push(*cut);
+        }
+        rules.into()
     }
 
     /// What becomes of the values of a part of a layer, `[sequences, tokens, size]`, whose first token is at position
     /// `start`.
     pub(super) fn apply(&self, layer: usize, part: Part, mut x: Tensor, start: usize) -> Result<Tensor> {
         for change in &self.changes {
-            if (change.site.layer(), change.site.part()) == (layer, part) {
+            if (change.layer, change.part) == (layer, part) {
                 x = change.apply(x, start)?;
             }
         }

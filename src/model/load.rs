@@ -185,7 +185,7 @@ impl Loader<'_> {
             _ => (Vec::new(), false),
         };
         let (scale, window) = (attention.scale[layer], attention.windows[layer]);
-        Ok(Rule { scale, cap: attention.cap, slopes, rounded, window, sinks })
+        Ok(Rule { scale, cap: attention.cap, slopes, rounded, window, sinks, cuts: Vec::new() })
     }
 
     fn layer_linear(&self, layer: usize, place: LayerSlot, shape: [usize; 2]) -> Result<Linear> {

@@ -118,7 +118,8 @@ impl LayerTrace {
 #[derive(Clone)]
 pub struct Trace {
     spec: Arc<Spec>,
-    rules: Arc<[Rule]>,
+    /// How scores became attention in each layer.
+    pub(super) rules: Arc<[Rule]>,
     attention: Arc<dyn Attention>,
     /// Length of the sequence that queries and keys were rotated for.
     pub(super) rotated_for: usize,

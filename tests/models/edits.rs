@@ -161,6 +161,63 @@ fn edits_are_the_same_wherever_the_pass_begins() {
 }
 
 #[test]
+fn an_edge_that_is_cut_is_the_masked_softmax() {
+    each(|name, model| {
+        let (clean, spec) = (run(model, &IDS), &model.decoder.spec);
+        let head = Head::new(spec.layers - 1, spec.heads - 1);
+        let (before, sinks) = (clean.matrix(head).unwrap(), spec.attention.sinks);
+        let cut = |query, key, value| {
+            let trace = edited(model, &clean, &[edit(Site::Edge { head, query, key }, value)]);
+            assert!(trace.len() == IDS.len());
+            (trace.matrix(head).unwrap(), last(&trace))
+        };
+        let key = 3;
+        let (after, changed) = cut(Some(6), key, Value::Knockout);
+        let (zeroed, _) = cut(Some(6), key, Value::Zero);
+        let (column, _) = cut(None, key, Value::Knockout);
+        let sees = before[6 * IDS.len() + key] > 1e-6;
+        assert_eq!(sees, apart(&last(&clean), &changed) > 1e-7, "{name}");
+        for (query, row) in before.chunks(IDS.len()).enumerate() {
+            let seen = row[..=query].iter().filter(|weight| **weight > 0.0).count();
+            let of = |all: &[f32]| all[query * IDS.len()..][..IDS.len()].to_vec();
+            let without = |renormalised: bool, cut: bool| -> Vec<f32> {
+                let rest = if cut { 1.0 - row[key] } else { 1.0 };
+                let weight = |(at, weight): (usize, &f32)| match (cut && at == key, renormalised) {
+                    (true, _) => 0.0,
+                    (false, true) => weight / rest,
+                    (false, false) => *weight,
+                };
+                row.iter().enumerate().map(weight).collect()
+            };
+            // Of a row in which only the cut key is seen nothing is left, unless there is a sink.
+            let is_alone = seen == 1 && query == key && !sinks;
+            let close = |one: Vec<f32>, other: Vec<f32>| {
+                one.iter().zip(&other).all(|(one, other)| (one - other).abs() < 1e-5)
+            };
+            assert!(close(of(&after), without(true, query == 6)), "{name} row {query}: {:?}", of(&after));
+            assert!(close(of(&zeroed), without(false, query == 6)), "{name} row {query}: {:?}", of(&zeroed));
+            match is_alone {
+                true => assert_eq!(of(&column).iter().sum::<f32>(), 0.0, "{name} row {query}"),
+                false => assert!(close(of(&column), without(true, query >= key)), "{name} row {query}"),
+            }
+        }
+        // Of the first query nothing is left but what goes to a sink, and the pass stays finite.
+        let first = edited(model, &clean, &[edit(Site::Edge { head, query: None, key: 0 }, Value::Knockout)]);
+        assert!(last(&first).iter().all(|number| number.is_finite()), "{name}");
+        // Token by token it is the same.
+        let edits = [edit(Site::Edge { head, query: None, key }, Value::Knockout)];
+        let edits = model.decoder.edits(&edits, &clean, IDS.len()).unwrap();
+        let mut stepped = model.decoder.trace();
+        for token in IDS {
+            let pass = Pass::edited(&edits, &Control::FREE);
+            model.decoder.extend(&mut stepped, &[token], &pass).unwrap();
+        }
+        let stepped = stepped.matrix(head).unwrap();
+        assert!(apart(&column, &stepped) < 1e-4, "{name} by steps");
+    });
+}
+
+#[test]
 fn groups_and_layers_are_the_sum_of_their_heads() {
     each(|name, model| {
         let (clean, spec) = (run(model, &IDS), &model.decoder.spec);
@@ -217,9 +274,21 @@ fn a_site_that_a_model_lacks_is_named() {
             ),
             (Site::Attention(layers), format!("no layer {layers}")),
             (Site::Residual(layers + 1), format!("before layer {}", layers + 1)),
+            (Site::Edge { head: Head::new(0, heads), query: None, key: 0 }, format!("no head 0.{heads}")),
+            (
+                Site::Edge { head: Head::new(0, 0), query: Some(1), key: 2 },
+                "token 1 does not see token 2".to_owned(),
+            ),
         ] {
             let error = model.decoder.edits(&[edit(site, Value::Zero)], &clean, 3).err().unwrap();
             assert!(error.to_string().contains(&named), "{error}");
+        }
+        let edge = Site::Edge { head: Head::new(0, 0), query: None, key: 0 };
+        for (site, value, named) in
+            [(edge, Value::Mean, "nothing else"), (Site::Attention(0), Value::Knockout, "edges alone")]
+        {
+            let error = model.decoder.edits(&[edit(site, value)], &clean, 3).err().unwrap();
+            assert!(error.to_string().contains(named), "{error}");
         }
         if model.decoder.spec.mlp.is_empty() {
             let error = model.decoder.edits(&[edit(Site::Mlp(0), Value::Zero)], &clean, 3).err().unwrap();

@@ -91,7 +91,7 @@ impl OnDevice {
     fn weights(&self, scores: Tensor, first: usize, rule: &Rule) -> Result<Tensor> {
         let (sequences, heads, rows, keys) = scores.dims4()?;
         #[cfg(feature = "cuda")]
-        if scores.device().is_cuda() {
+        if scores.device().is_cuda() && rule.cuts.is_empty() {
             self.crossed.fetch_add(4 * (rule.slopes.len() + rule.sinks.len()) as u64, Relaxed);
             super::on_gpu::to_attention(&scores, first, rule)?;
             return Ok(scores);
@@ -107,13 +107,47 @@ impl OnDevice {
         if rows > 1 || rule.window.is_some_and(|window| window < keys) {
             scores = scores.broadcast_add(&self.mask([rows, first, keys], rule.window, device)?)?;
         }
+        let uncut = self.uncut(rule, first, &scores)?;
+        if let Some([before, _]) = &uncut {
+            // What is cut off all but vanishes, so that a row of which nothing is left has numbers too.
+            scores = before.where_cond(&scores, &Tensor::full(f32::MIN / 2.0, scores.dims(), device)?)?;
+        }
+        let kept = |weights: Tensor| -> Result<Tensor> {
+            match &uncut {
+                None => Ok(weights),
+                Some([before, after]) => {
+                    let seen = before.to_dtype(DType::F32)?.mul(&after.to_dtype(DType::F32)?)?;
+                    Ok(weights.mul(&seen)?)
+                }
+            }
+        };
         if rule.sinks.is_empty() {
-            return Ok(candle_nn::ops::softmax_last_dim(&scores)?);
+            return kept(candle_nn::ops::softmax_last_dim(&scores)?);
         }
         let sinks = self.numbers(&rule.sinks, device)?.reshape((1, heads, 1, 1))?;
         let sinks = sinks.broadcast_as((sequences, heads, rows, 1))?.contiguous()?;
         let weights = candle_nn::ops::softmax_last_dim(&Tensor::cat(&[scores, sinks], 3)?)?;
-        Ok(weights.narrow(3, 0, keys)?.contiguous()?)
+        kept(weights.narrow(3, 0, keys)?.contiguous()?)
+    }
+
+    /// 1 where nothing is cut before the softmax, and after it, each of the shape of `scores`; none where nothing is cut.
+    fn uncut(&self, rule: &Rule, first: usize, scores: &Tensor) -> Result<Option<[Tensor; 2]>> {
+        if rule.cuts.is_empty() {
+            return Ok(None);
+        }
+        let (sequences, heads, rows, keys) = scores.dims4()?;
+        let mask = |after: bool| -> Result<Tensor> {
+            let mut seen = vec![1u8; heads * rows * keys];
+            for cut in rule.cuts.iter().filter(|cut| cut.after == after && cut.head < heads) {
+                for row in (0..rows).filter(|row| cut.is_of(first + row)) {
+                    seen[(cut.head * rows + row) * keys + cut.key] = 0;
+                }
+            }
+            self.crossed.fetch_add(seen.len() as u64, Relaxed);
+            let seen = Tensor::from_vec(seen, (1, heads, rows, keys), scores.device())?;
+            Ok(seen.broadcast_as((sequences, heads, rows, keys))?.contiguous()?)
+        };
+        Ok(Some([mask(false)?, mask(true)?]))
     }
 
     /// What hides keys when it is added to scores, `[rows, keys]`: made once for the layers that have it in common.

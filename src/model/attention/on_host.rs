@@ -116,7 +116,7 @@ fn tile(
     size: usize,
     first: usize,
     rows: usize,
-    rule: HeadRule,
+    rule: HeadRule<'_>,
     see: &mut dyn FnMut(&Rows<'_>),
 ) {
     let keys = first + rows;

@@ -7,8 +7,8 @@ use candle_core::{DType, Tensor};
 
 use super::{Decoder, Span, heads::Angles};
 use crate::model::{
-    attention::Inputs,
-    edit::{self, Change, Edit, Edits, Part, Value},
+    attention::{Cut, Inputs},
+    edit::{self, Change, Edit, Edits, Part, Site, Value},
     trace::{Grow, Trace},
 };
 
@@ -18,30 +18,60 @@ impl Decoder {
     /// # Errors
     /// When the model has no such site.
     pub fn edits(&self, edits: &[Edit], clean: &Trace, prompt: usize) -> Result<Edits> {
-        edits.iter().map(|edit| self.change(edit, clean, prompt)).collect()
+        let mut all = Edits::default();
+        for edit in edits {
+            self.add_edit(&mut all, edit, clean, prompt)?;
+        }
+        Ok(all)
     }
 
-    /// One edit with its value.
+    /// Adds an edit with its value to others.
     ///
     /// # Errors
-    /// When the model has no such site.
-    pub fn change(&self, edit: &Edit, clean: &Trace, prompt: usize) -> Result<Change> {
+    /// When the model has no such site, or the value is none for it.
+    pub fn add_edit(&self, edits: &mut Edits, edit: &Edit, clean: &Trace, prompt: usize) -> Result<()> {
         let Edit { site, tokens, value } = edit;
         site.check(&self.spec)?;
-        let columns = site.columns(&self.spec);
+        let after = matches!(value, Value::Zero);
+        match (site.columns(&self.spec), *site, value) {
+            (None, Site::Edge { head, query, key }, Value::Zero | Value::Knockout) => {
+                edits.cut(head.layer, Cut { head: head.head, query, key, after });
+            }
+            (Some((part, columns)), ..) if !matches!(value, Value::Knockout) => {
+                let (layer, tokens) = (site.layer(), tokens.clone());
+                edits.push(self.change([layer, prompt], part, columns, tokens, value, clean)?);
+            }
+            (None, ..) => bail!("an edge is knocked out or set to zero, nothing else"),
+            (Some(_), ..) => bail!("edges alone are knocked out: give zero, mean or another run"),
+        }
+        Ok(())
+    }
+
+    /// What comes in the place of some numbers of a part of a layer.
+    fn change(
+        &self,
+        [layer, prompt]: [usize; 2],
+        part: Part,
+        columns: Range<usize>,
+        tokens: Option<Range<usize>>,
+        value: &Value,
+        clean: &Trace,
+    ) -> Result<Change> {
         let of = |trace: &Trace, tokens: Range<usize>| -> Result<Tensor> {
-            let values = self.values(trace, site.layer(), site.part(), tokens)?;
+            let values = self.values(trace, layer, part, tokens)?;
             Ok(values.narrow(1, columns.start, columns.len())?)
         };
         let (rows, known) = match value {
-            Value::Zero => (Tensor::zeros((1, columns.len()), DType::F32, &self.device)?, None),
+            Value::Zero | Value::Knockout => {
+                (Tensor::zeros((1, columns.len()), DType::F32, &self.device)?, None)
+            }
             Value::Mean => (of(clean, 0..prompt.min(clean.len()))?.mean_keepdim(0)?, None),
             // A copy, as the other run may go on in the memory that its trace is in.
             Value::From(other) => (of(other, 0..other.len())?.copy()?, Some(other.len())),
         };
-        let all = tokens.clone().unwrap_or(0..usize::MAX);
+        let all = tokens.unwrap_or(0..usize::MAX);
         let tokens = all.start..all.end.min(known.unwrap_or(usize::MAX));
-        Ok(Change { site: *site, columns, tokens, rows, constant: known.is_none() })
+        Ok(Change { layer, part, columns, tokens, rows, constant: known.is_none() })
     }
 
     /// What the heads of a layer put out at `tokens` of a trace, `[1, tokens, heads * head_size]`.
@@ -56,7 +86,7 @@ impl Decoder {
             keys: &keys,
             values: &values,
             first: tokens.start,
-            rule: &self.rules[layer],
+            rule: &trace.rules[layer],
         };
         match self.attention.attend(layer, &inputs, None, true)? {
             Some(outputs) => Ok(outputs),
@@ -78,7 +108,8 @@ impl Decoder {
         if part == Part::Heads {
             return Ok(outputs.squeeze(0)?);
         }
-        let span = Span { sequences: 1, start: tokens.start, angles: Angles::new() };
+        let rules = trace.rules.clone();
+        let span = Span { sequences: 1, start: tokens.start, angles: Angles::new(), rules };
         let values = self.after_heads(layer, &stream, outputs, &span, &edit::NONE)?;
         match (part, values.mlp) {
             (Part::Mlp, Some(mlp)) => Ok(mlp),
