@@ -83,6 +83,18 @@ impl Matrix {
         Ok(Self::new(tensor, Layout::OutIn, Share::range(0..self.outputs, self.outputs), self.outputs))
     }
 
+    /// The same numbers read with outputs and inputs exchanged, where the tensor is square and all of it is this matrix.
+    pub fn transposed(&self) -> Option<Self> {
+        let is_whole = self.share == Share::range(0..self.outputs, self.outputs);
+        let is_plain = self.plain().is_some() || self.layout == Layout::InOut;
+        let layout = match self.layout {
+            Layout::OutIn => Layout::InOut,
+            Layout::InOut => Layout::OutIn,
+        };
+        (self.outputs == self.inputs && is_whole && is_plain && !self.tensor.has_scales())
+            .then(|| Self { layout, ..self.clone() })
+    }
+
     /// Numbers in a row of the stored tensor.
     fn row(&self) -> usize {
         self.tensor.shape[1]

@@ -127,6 +127,18 @@ impl Linear {
         })
     }
 
+    /// The same weights read with outputs and inputs exchanged, where they are as many and stored by themselves.
+    pub fn transposed(&self) -> Option<Self> {
+        let weights = match &self.weights {
+            Held::Host(matrix) => Held::Host(matrix.transposed()?),
+            Held::Device(weights, computed) if self.outputs == self.inputs => {
+                Held::Device(weights.t().and_then(|it| it.contiguous()).ok()?, *computed)
+            }
+            Held::Device(..) => return None,
+        };
+        Some(Self { weights, ..self.clone() })
+    }
+
     /// The weights of outputs `indices`, `[indices, inputs]` in f32; an embedding's rows, say.
     pub fn rows(&self, indices: &[u32], device: &Device) -> Result<Tensor> {
         match &self.weights {

@@ -98,7 +98,17 @@ fn each(tensors: &mut Tensors, part: &str, change: impl Fn(&Tensor) -> Tensor) {
 #[test]
 fn wrong_readings_are_named_with_the_right_one() {
     type Break = fn(&mut Tensors, &mut Value);
-    let cases: [(&str, Break, &str, &str); 5] = [
+    let cases: [(&str, Break, &str, &str); 6] = [
+        (
+            "transposed",
+            |tensors, _| {
+                for part in ["q_proj", "o_proj"] {
+                    each(tensors, part, |it| it.t().unwrap().contiguous().unwrap());
+                }
+            },
+            "probe.transposed",
+            "q, o as stored",
+        ),
         (
             "pairing of both",
             |tensors, _| {

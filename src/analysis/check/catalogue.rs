@@ -182,6 +182,12 @@ pub const ALL: &[Check] = &[
         "One of 4 that is not there costs SmolLM2-135M 1.6 nats.",
     ),
     check(
+        "probe.transposed",
+        "The text read with the square matrices of attention (one, q and o, all) transposed.",
+        PROBE,
+        SOUND,
+    ),
+    check(
         "probe.gate",
         "The text read with gate and up of the MLP exchanged.",
         PROBE,

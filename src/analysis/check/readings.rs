@@ -13,6 +13,7 @@ use crate::{
     model::{
         attention::Rule,
         decoder::{Control, Decoder, LayerWeights, Pass},
+        linear::Linear,
         mlp::Body,
         norm::NormWeights,
         rotary::{self, Frequencies, Rotary},
@@ -85,6 +86,7 @@ pub fn all(decoder: &Decoder) -> Vec<Reading> {
     all.extend(mlps(decoder));
     all.extend(ends(decoder));
     all.extend(attention(decoder));
+    all.extend(transposed(decoder));
     all
 }
 
@@ -348,6 +350,39 @@ fn attention(decoder: &Decoder) -> Vec<Reading> {
         }));
     }
     all
+}
+
+/// The square matrices of attention read with rows and columns exchanged: nothing but the numbers themselves tells that they
+/// were stored the other way round.
+fn transposed(decoder: &Decoder) -> Vec<Reading> {
+    type Of = fn(&mut LayerWeights) -> &mut Linear;
+    let parts: [(&str, Of); 4] = [
+        ("q", |layer| &mut layer.query),
+        ("k", |layer| &mut layer.key),
+        ("v", |layer| &mut layer.value),
+        ("o", |layer| &mut layer.output),
+    ];
+    let Some(mut first) = decoder.layers.first().cloned() else { return Vec::new() };
+    let square: Vec<(&str, Of)> =
+        parts.into_iter().filter(|(_, part)| part(&mut first).transposed().is_some()).collect();
+    let mut groups: Vec<Vec<(&str, Of)>> = square.iter().map(|part| vec![*part]).collect();
+    let outer = |(name, _): &(&str, Of)| ["q", "o"].contains(name);
+    groups.extend([square.iter().copied().filter(outer).collect(), square.clone()]);
+    groups.retain(|group| !group.is_empty());
+    groups.dedup_by_key(|group| group.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let reading = |group: Vec<(&str, Of)>| {
+        let names = group.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let parts: Vec<Of> = group.into_iter().map(|(_, part)| part).collect();
+        Reading::new("probe.transposed", format!("{names} as stored"), "rows for columns", move |decoder| {
+            for layer in &mut decoder.layers {
+                for part in &parts {
+                    let linear = part(layer);
+                    *linear = linear.transposed().unwrap_or_else(|| linear.clone());
+                }
+            }
+        })
+    };
+    groups.into_iter().map(reading).collect()
 }
 
 fn rules(
