@@ -24,9 +24,11 @@ use crate::{
 
 pub mod check;
 pub mod circuits;
+pub mod what_if;
 
 use check::CheckArgs;
 use circuits::CircuitsArgs;
+use what_if::{AttributeArgs, EditArgs, LensArgs, PatchArgs};
 
 const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
 const MODEL_LONG_HELP: &str = "Model to open: a directory (config.json, weights, tokenizer), a .safetensors, .gguf, \
@@ -138,6 +140,12 @@ pub enum Command {
     Circuits(CircuitsArgs),
     /// Write the logits and attention patterns of a prompt to a file
     Trace(TraceArgs),
+    /// Print what the residual stream predicts before each layer
+    Lens(LensArgs),
+    /// Take a logit apart into what heads, MLPs and biases write to it
+    Attribute(AttributeArgs),
+    /// Print what each head, MLP or layer of one prompt does in the run of another
+    Patch(PatchArgs),
     /// Compare a model with reference tensors made in Python
     Verify(VerifyArgs),
     /// Train one of the papers' small models on a text file
@@ -323,6 +331,9 @@ pub struct ShowArgs {
     /// Whether the prompt begins with the BOS token
     #[arg(long, default_value = "auto", value_parser = bos())]
     pub bos: Bos,
+    /// What is changed in the pass.
+    #[command(flatten)]
+    pub edits: EditArgs,
 }
 
 /// How a head's attention is printed.
@@ -341,7 +352,7 @@ pub enum ShowFormat {
 }
 
 /// Arguments of `trace`.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Debug, PartialEq, Args)]
 pub struct TraceArgs {
     #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
     /// What to open; `None` is the model that is built in.
@@ -365,6 +376,9 @@ pub struct TraceArgs {
     /// Layers whose patterns are written [default: all]
     #[arg(long, value_name = "L,L", value_delimiter = ',')]
     pub layers: Option<Vec<usize>>,
+    /// What is changed in the pass.
+    #[command(flatten)]
+    pub edits: EditArgs,
 }
 
 /// Arguments of `verify`.

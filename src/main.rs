@@ -44,6 +44,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Timeline(args) => commands::timeline::run(&args, common),
         Command::Circuits(args) => commands::circuits::run(&args, common),
         Command::Trace(args) => commands::trace::run(&args, common),
+        Command::Lens(args) => commands::what_if::lens(&args, common),
+        Command::Attribute(args) => commands::what_if::attribute(&args, common),
+        Command::Patch(args) => commands::what_if::patch(&args, common),
         Command::Verify(args) => return commands::verify::run(&args, common),
         #[cfg(feature = "hub")]
         Command::Revisions(args) => commands::revisions::run(&args, common),

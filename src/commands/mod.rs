@@ -20,9 +20,11 @@ pub mod rank;
 #[cfg(feature = "hub")]
 pub mod revisions;
 pub mod show;
+mod tensors;
 pub mod timeline;
 pub mod trace;
 pub mod verify;
+pub mod what_if;
 
 /// Writes a line to standard error. Nobody may be there to read it, which is no error.
 fn note(text: &str) {

@@ -5,14 +5,14 @@ use std::io::{IsTerminal, stdout};
 use anyhow::{Result, bail};
 use ratatui::style::Color;
 
-use super::open;
+use super::{open, what_if};
 use crate::{
     analysis::{
         explain::sink_share,
         map::{Pool, pattern_map},
     },
     cli::{Common, ShowArgs, ShowFormat},
-    model::decoder::Pass,
+    model::decoder::{Control, Pass},
     report::heatmap::{Matrix, Row},
     term::color,
     ui::theme::{Depth, LEVELS, Theme},
@@ -36,6 +36,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
     }
     let mut trace = model.decoder.trace();
     model.decoder.extend(&mut trace, &ids, &Pass::FREE)?;
+    let (trace, _) = what_if::edited(&model, trace, &args.edits, args.bos, &Control::FREE)?;
     open::note_break(&model, &trace, common.quiet)?;
     let mut tokens = model.tokens(&ids);
     // Without a tokenizer, the ids stand for themselves.

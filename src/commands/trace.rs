@@ -1,26 +1,25 @@
 //! `trace`: writes ids, logits and patterns to a safetensors file, one tensor at a time.
 
-use std::{cell::RefCell, collections::BTreeSet, io::Write, path::Path};
+use std::{cell::RefCell, collections::BTreeSet, io::Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_core::Device;
-use safetensors::{
-    Dtype,
-    tensor::{Metadata, TensorInfo},
-};
+use safetensors::Dtype;
 
-use super::{open, progress::Bar};
+use super::{
+    open,
+    progress::Bar,
+    tensors::{self, Computed},
+    what_if,
+};
 use crate::{
     cli::{Common, TraceArgs},
     engine::open::Model,
     head::Head,
-    mapped, memory,
     model::{
         decoder::{Control, Pass},
         trace::Trace,
     },
-    output,
-    text::size,
 };
 
 /// Rows of logits that are computed at once.
@@ -41,14 +40,17 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
             count => bail!("--layers {layer}: the model's layers go from 0 to {}", count - 1),
         }
     }
-    check_target(&args.out, &model)?;
+    tensors::check_target(&args.out, &model)?;
     let ids = open::ids(&model, &input, args.bos, common.quiet)?;
-    check_disk(args, &model, ids.len(), layers.len())?;
+    let bytes =
+        4 * ids.len() as u64 * (model.info.vocabulary + layers.len() * model.info.heads * ids.len()) as u64;
+    tensors::check_disk(&args.out, bytes, "name some layers with --layers, or give a shorter prompt")?;
     let bar = RefCell::new(Bar::new(common));
     let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);
     let mut trace = model.decoder.trace();
     let control = Control { progress: &progress, cancelled: &|| false };
     model.decoder.extend(&mut trace, &ids, &Pass::plain(&control))?;
+    let (trace, _) = what_if::edited(&model, trace, &args.edits, args.bos, &control)?;
     bar.borrow_mut().clear();
 
     let is_broken = open::note_break(&model, &trace, common.quiet)?;
@@ -60,62 +62,8 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
         .chain(layers.into_iter().map(What::Pattern))
         .map(|what| Part { what, model: &model, trace: &trace, is_told: is_broken || common.quiet })
         .collect();
-    output::write(&args.out, |out| write(&parts, out))
-        .with_context(|| format!("{} cannot be written", args.out.display()))
-}
-
-/// Writes a safetensors file: the length of its header, the header, and the tensors one behind the other.
-fn write(parts: &[Part<'_>], out: &mut dyn Write) -> Result<()> {
-    let mut end = 0;
-    let tensors = parts.iter().map(|part| {
-        let start = end;
-        end += part.length();
-        let data_offsets = (start, end);
-        (part.name(), TensorInfo { dtype: part.dtype(), shape: part.shape(), data_offsets })
-    });
-    let mut header = serde_json::to_vec(&Metadata::new(None, tensors.collect())?)?;
-    // Tensors begin at a multiple of eight bytes.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    parts.iter().try_for_each(|part| part.write(out))
-}
-
-/// Refuses to write over a file of the model itself: its weights, under whatever name, and what describes them beside.
-fn check_target(out: &Path, model: &Model) -> Result<()> {
-    let folder = |path: &Path| path.canonicalize().ok().filter(|path| path.is_dir());
-    let is_beside = || {
-        let target = out.canonicalize().ok().filter(|target| target.is_file());
-        let is_tensors = |target: &Path| target.extension().is_some_and(|kind| kind == "safetensors");
-        target.is_some_and(|target| {
-            !is_tensors(&target) && target.parent() == folder(Path::new(&model.info.source)).as_deref()
-        })
-    };
-    if mapped::is_mapped(out) || is_beside() {
-        bail!("--out {}: it is a file of the model that is traced; name another", out.display());
-    }
-    Ok(())
-}
-
-/// Refuses to begin what the disk has no room for, where the system tells.
-fn check_disk(args: &TraceArgs, model: &Model, tokens: usize, layers: usize) -> Result<()> {
-    let bytes = 4 * tokens as u64 * (model.info.vocabulary + layers * model.info.heads * tokens) as u64;
-    let there = args.out.canonicalize();
-    if there.as_ref().is_ok_and(|there| !there.is_file()) {
-        // A device or a pipe takes what it takes.
-        return Ok(());
-    }
-    let there = there.unwrap_or_else(|_| args.out.clone());
-    let folder = there.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match memory::free_disk(folder.unwrap_or(Path::new("."))) {
-        Some(free) if bytes > free => bail!(
-            "{}: {} would be written, and the disk has {} free: name some layers with --layers, or give a shorter prompt",
-            args.out.display(),
-            size(bytes),
-            size(free)
-        ),
-        _ => Ok(()),
-    }
+    let parts: Vec<&dyn Computed> = parts.iter().map(|part| part as &dyn Computed).collect();
+    tensors::write(&args.out, &parts)
 }
 
 #[derive(Clone, Copy)]
@@ -137,7 +85,7 @@ struct Part<'a> {
     is_told: bool,
 }
 
-impl Part<'_> {
+impl Computed for Part<'_> {
     fn name(&self) -> String {
         match self.what {
             What::Ids => "ids".into(),
@@ -162,17 +110,8 @@ impl Part<'_> {
         }
     }
 
-    /// In bytes.
-    fn length(&self) -> usize {
-        let width = if matches!(self.what, What::Ids) { 8 } else { 4 };
-        self.shape().iter().product::<usize>() * width
-    }
-
     fn write(&self, out: &mut dyn Write) -> Result<()> {
-        let mut numbers = |numbers: &[f32]| {
-            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-            out.write_all(&bytes)
-        };
+        let mut numbers = |numbers: &[f32]| tensors::numbers(out, numbers);
         match self.what {
             What::Ids => {
                 let bytes: Vec<u8> =

@@ -7,6 +7,7 @@ mod checks;
 mod circuits;
 mod compare;
 mod desk;
+pub mod edits;
 mod following;
 mod job;
 pub mod open;

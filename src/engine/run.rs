@@ -9,7 +9,7 @@ use crate::{
     head::Head,
     model::{
         decoder::{Control, Pass},
-        edit::{self, Edit, Edits},
+        edit::{self, Edit, Edits, Value},
         trace::Trace,
     },
 };
@@ -112,7 +112,8 @@ impl Run {
     fn following(&self, clean: &Trace, prompt: usize, control: &Control<'_>) -> Result<Option<Edited>> {
         let Some(Edited { edits, trace }) = &self.edited else { return Ok(None) };
         // Means over other tokens, or over what was rotated otherwise, are other ones.
-        if prompt != self.prompt || !clean.is_rotated_like(&self.clean) {
+        let so_far = self.edits.iter().any(|edit| edit.value == Value::MeanSoFar);
+        if prompt != self.prompt || so_far || !clean.is_rotated_like(&self.clean) {
             let edits = self.model.decoder.edits(&self.edits, clean, prompt)?;
             let layer = edits.first_layer().unwrap_or_default();
             return self.run_edited(edits, clean, layer, control).map(Some);

@@ -301,7 +301,7 @@ impl Decoder {
         let flat = x.reshape(((), spec.width))?;
         let normed = weights.norm.apply(&flat)?;
         let placed = self.placed(&normed, sequences, start)?;
-        let queries = self.queries(index, &placed, sequences, angles)?;
+        let mut queries = self.queries(index, &placed, sequences, angles)?;
         let mut keys = self.keys(index, &placed, sequences, angles)?;
         if let Some(share) = &weights.key_smear {
             let before = match &store {
@@ -309,6 +309,9 @@ impl Decoder {
                 _ => keys.narrow(2, 0, 1)?,
             };
             keys = smear(&keys, &before, share)?;
+        }
+        if let Some(frozen) = pass.edits.frozen(index, start..start + queries.dim(2)?)? {
+            [queries, keys] = frozen;
         }
         let mut values =
             self.split_heads(&self.clipped(weights.value.forward(&normed)?)?, sequences, spec.kv_heads)?;

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::{
     attention::{Cut, Rule},
     spec::Spec,
-    trace::Trace,
+    trace::{Grow, Trace},
 };
 use crate::head::Head;
 
@@ -107,8 +107,11 @@ pub enum Value {
     Zero,
     /// The mean over the prompt's tokens of the same thing in the unchanged run.
     Mean,
-    /// The same thing in another run, token by token; tokens that it does not have stay as they are.
-    From(Arc<Trace>),
+    /// The mean over the tokens up to its own of the same thing in the unchanged run.
+    MeanSoFar,
+    /// The same thing in another run, token by token, or its mean over several; tokens that one of them does not have stay as
+    /// they are.
+    From(Arc<[Trace]>),
     /// Of an edge: masked before the softmax, so that the rest of the row is renormalised; `Zero` is after it.
     Knockout,
 }
@@ -116,7 +119,10 @@ pub enum Value {
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Zero, Self::Zero) | (Self::Mean, Self::Mean) | (Self::Knockout, Self::Knockout) => true,
+            (Self::Zero, Self::Zero)
+            | (Self::Mean, Self::Mean)
+            | (Self::MeanSoFar, Self::MeanSoFar)
+            | (Self::Knockout, Self::Knockout) => true,
             (Self::From(one), Self::From(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -173,10 +179,12 @@ pub struct Edits {
     changes: Vec<Change>,
     /// Edges that are cut, by layer.
     cuts: Vec<(usize, Cut)>,
+    /// The run whose queries and keys make the patterns.
+    frozen: Option<Trace>,
 }
 
 /// No edits.
-pub static NONE: Edits = Edits { changes: Vec::new(), cuts: Vec::new() };
+pub static NONE: Edits = Edits { changes: Vec::new(), cuts: Vec::new(), frozen: None };
 
 impl Edits {
     /// Takes one more.
@@ -187,6 +195,22 @@ impl Edits {
     /// Takes an edge of a layer that is cut.
     pub fn cut(&mut self, layer: usize, cut: Cut) {
         self.cuts.push((layer, cut));
+    }
+
+    /// Has patterns stay those of a run of the same tokens, but for what is cut of them.
+    pub fn freeze(&mut self, clean: Trace) {
+        self.frozen = Some(clean);
+    }
+
+    /// The queries and keys of a layer at `tokens` that patterns are made of, each `[1, heads, tokens, head_size]`; none where
+    /// they are the pass's own.
+    pub(super) fn frozen(&self, layer: usize, tokens: Range<usize>) -> Result<Option<[Tensor; 2]>> {
+        let Some(clean) = &self.frozen else { return Ok(None) };
+        let kept = &clean.layers[layer];
+        let at = |kept: &Grow| -> Result<Tensor> {
+            Ok(kept.view()?.narrow(1, tokens.start, tokens.len())?.contiguous()?.unsqueeze(0)?)
+        };
+        Ok(Some([at(&kept.queries)?, at(&kept.keys)?]))
     }
 
     /// The first layer that is changed; none where nothing is.

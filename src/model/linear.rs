@@ -108,6 +108,11 @@ impl Linear {
         })
     }
 
+    /// What it adds, `[outputs]`.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
     /// Whether it adds a bias.
     pub fn has_bias(&self) -> bool {
         self.bias.is_some()

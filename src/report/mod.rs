@@ -14,6 +14,7 @@ pub mod table;
 pub mod text;
 pub mod timeline;
 pub mod verify;
+pub mod what_if;
 
 /// A colour: red, green, blue.
 pub type Rgb = (u8, u8, u8);

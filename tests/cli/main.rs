@@ -12,3 +12,4 @@ mod train;
 mod verify;
 #[cfg(feature = "real-python")]
 mod verify_python;
+mod what_if;

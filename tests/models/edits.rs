@@ -104,7 +104,7 @@ fn a_run_patched_with_itself_stays_as_it_is() {
     each(|name, model| {
         let clean = run(model, &IDS);
         for site in sites(model) {
-            let patched = edited(model, &clean, &[edit(site, Value::From(Arc::new(clean.clone())))]);
+            let patched = edited(model, &clean, &[edit(site, Value::From([clean.clone()].into()))]);
             let difference = apart(&last(&clean), &last(&patched));
             assert!(difference < 1e-5, "{name} {site:?}: off by {difference}");
         }
@@ -116,7 +116,7 @@ fn the_residual_stream_of_another_run_makes_it_that_run() {
     each(|name, model| {
         let (clean, other) = (run(model, &IDS), run(model, &OTHER));
         for layer in 0..=model.info.layers {
-            let from = edit(Site::Residual(layer), Value::From(Arc::new(other.clone())));
+            let from = edit(Site::Residual(layer), Value::From([other.clone()].into()));
             let patched = edited(model, &clean, &[from]);
             assert!(apart(&last(&other), &last(&patched)) < 1e-5, "{name} before layer {layer}");
             assert_eq!(last(&run(model, &IDS)), last(&clean), "{name}: the clean run has changed");
@@ -128,9 +128,9 @@ fn the_residual_stream_of_another_run_makes_it_that_run() {
 fn edits_are_the_same_wherever_the_pass_begins() {
     each(|name, model| {
         let decoder = &model.decoder;
-        let (clean, other) = (run(model, &IDS), Arc::new(run(model, &OTHER)));
+        let (clean, other) = (run(model, &IDS), Arc::<[Trace]>::from([run(model, &OTHER)]));
         for site in sites(model) {
-            for value in [Value::Zero, Value::Mean, Value::From(other.clone())] {
+            for value in [Value::Zero, Value::Mean, Value::MeanSoFar, Value::From(other.clone())] {
                 let edit = Edit { site, tokens: Some(2..7), value };
                 let edits = decoder.edits(std::slice::from_ref(&edit), &clean, IDS.len()).unwrap();
                 let pass = Pass::edited(&edits, &Control::FREE);

@@ -25,4 +25,6 @@ mod smollm2;
 mod ties;
 mod tokenizer;
 mod trainer;
+#[cfg(feature = "real-python")]
+mod what_if;
 mod wrapped;

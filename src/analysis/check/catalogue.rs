@@ -382,7 +382,12 @@ pub fn named(name: &str) -> Result<Vec<&'static Check>, String> {
     if checks.is_empty() {
         let known = ALL.iter().map(|check| check.id).chain(ALL.iter().filter_map(group));
         let nearest = nearest(name, known).unwrap_or_default();
-        return Err(format!("no check is called `{name}`; the nearest is {nearest}"));
+        let mut groups: Vec<&str> = ALL.iter().filter_map(group).collect();
+        groups.dedup();
+        let groups = groups.join(", ");
+        return Err(format!(
+            "no check is called `{name}`; the nearest is {nearest}; the groups are {groups}"
+        ));
     }
     Ok(checks)
 }

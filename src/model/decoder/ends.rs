@@ -126,6 +126,15 @@ impl Decoder {
         self.unembedding = None;
     }
 
+    /// What the unembedding adds to the logits of `ids`, `[ids]`; 0 where it has no bias.
+    pub fn unembedding_bias(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        let Some(bias) = self.unembedding()?.bias() else { return Ok(vec![0.0; ids.len()]) };
+        let ids = Tensor::new(ids, bias.device())?;
+        let bias =
+            scaled(bias.to_dtype(candle_core::DType::F32)?.index_select(&ids, 0)?, self.spec.logits.scale)?;
+        Ok(bias.to_device(&candle_core::Device::Cpu)?.to_vec1()?)
+    }
+
     /// The directions in the normalised residual stream that make the logits of `ids`, `[ids, width]`.
     pub fn unembedding_rows(&self, ids: &[u32]) -> Result<Tensor> {
         let rows = self.unembedding()?.rows(ids, &self.device)?;

@@ -9,8 +9,24 @@ use super::{Decoder, Span, heads::Angles};
 use crate::model::{
     attention::{Cut, Inputs},
     edit::{self, Change, Edit, Edits, Part, Site, Value},
+    norm::NormWeights,
+    spec::NormPlace,
     trace::{Grow, Trace},
 };
+
+/// What a layer adds to the residual stream at one token, and the normalisations of the stream itself that it passes.
+pub struct Writes {
+    /// What each head writes, `[heads, width]`.
+    pub heads: Tensor,
+    /// What attention writes beside, its bias, `[1, width]`.
+    pub bias: Tensor,
+    /// What the MLP writes, `[1, width]`; none where there is none.
+    pub mlp: Option<Tensor>,
+    /// In families that normalise the sum: the normalisation after attention, and what it normalises, `[1, width]`.
+    pub between: Option<(NormWeights, Tensor)>,
+    /// The same after the MLP.
+    pub after: Option<(NormWeights, Tensor)>,
+}
 
 impl Decoder {
     /// Edits with the values that they put in place, of `clean`, the unchanged run, whose first `prompt` tokens are the prompt.
@@ -66,8 +82,20 @@ impl Decoder {
                 (Tensor::zeros((1, columns.len()), DType::F32, &self.device)?, None)
             }
             Value::Mean => (of(clean, 0..prompt.min(clean.len()))?.mean_keepdim(0)?, None),
-            // A copy, as the other run may go on in the memory that its trace is in.
-            Value::From(other) => (of(other, 0..other.len())?.copy()?, Some(other.len())),
+            // A sum is a copy: the other run may go on in the memory that its trace is in.
+            Value::From(others) => {
+                let known = others.iter().map(Trace::len).min().unwrap_or_default();
+                let mut sum = Tensor::zeros((known, columns.len()), DType::F32, &self.device)?;
+                for other in others.iter() {
+                    sum = (sum + of(other, 0..known)?)?;
+                }
+                ((sum / others.len().max(1) as f64)?, Some(known))
+            }
+            Value::MeanSoFar => {
+                let counts: Vec<f32> = (1..=clean.len()).map(|tokens| tokens as f32).collect();
+                let counts = Tensor::from_vec(counts, (clean.len(), 1), &self.device)?;
+                (of(clean, 0..clean.len())?.cumsum(0)?.broadcast_div(&counts)?, Some(clean.len()))
+            }
         };
         let all = tokens.unwrap_or(0..usize::MAX);
         let tokens = all.start..all.end.min(known.unwrap_or(usize::MAX));
@@ -92,6 +120,41 @@ impl Decoder {
             Some(outputs) => Ok(outputs),
             None => bail!("layer {layer} puts nothing out"),
         }
+    }
+
+    /// What a layer adds to the residual stream at one token, apart by who wrote it.
+    pub fn writes(&self, trace: &Trace, layer: usize, query: usize, edits: &Edits) -> Result<Writes> {
+        let spec = &self.spec;
+        let stream = trace.residual_before(layer)?.narrow(0, query, 1)?;
+        let outputs = self.outputs(trace, layer, query..query + 1)?;
+        let outputs = edits.apply(layer, Part::Heads, outputs, query)?;
+        let whole = outputs.squeeze(0)?;
+        let (size, all) = (whole.dim(1)? / spec.heads, whole.dim(1)?);
+        let one = |head: usize| -> Result<Tensor> {
+            let blank = |columns| Tensor::zeros((1, columns), whole.dtype(), whole.device());
+            let part = whole.narrow(1, head * size, size)?;
+            Ok(Tensor::cat(&[&blank(head * size)?, &part, &blank(all - (head + 1) * size)?], 1)?)
+        };
+        let parts = (0..spec.heads).map(one).collect::<Result<Vec<_>>>()?;
+        let heads = self.write(layer, &Tensor::cat(&parts, 0)?, &whole)?;
+        let span = Span { sequences: 1, start: query, angles: Angles::new(), rules: trace.rules.clone() };
+        let values = self.after_heads(layer, &stream, outputs, &span, edits)?;
+        let weights = &self.layers[layer];
+        let on_sum = |norm: Option<&NormWeights>| norm.filter(|_| spec.norm.place == NormPlace::Sum).cloned();
+        let first = on_sum(weights.post_norm.as_ref());
+        let second = on_sum(weights.mlp.as_ref().and_then(|mlp| mlp.post_norm.as_ref()));
+        Ok(Writes {
+            between: first
+                .map(|norm| Ok::<_, anyhow::Error>((norm, (&stream + &values.attention)?)))
+                .transpose()?,
+            after: match (second, &values.mlp) {
+                (Some(norm), Some(mlp)) => Some((norm, (&values.between + mlp)?)),
+                _ => None,
+            },
+            bias: (&values.attention - heads.sum_keepdim(0)?)?,
+            heads,
+            mlp: values.mlp,
+        })
     }
 
     /// Values of a part of a layer at `tokens` of the trace of an unchanged run, `[tokens, size]`, recomputed from what it
