@@ -101,6 +101,7 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("init_weights", NEW_WEIGHTS),
     ("initializer_range", NEW_WEIGHTS),
     ("seed", NEW_WEIGHTS),
+    ("eos_token_id", "where a text ends, which a pass does not ask"),
     ("pad_token_id", "its row is kept from training, and no prompt is padded"),
     ("num_labels", "of a head that tells classes"),
     ("name_or_path", NAME),

@@ -10,6 +10,8 @@ pub struct Rotary {
     /// Whether keys are stored in the other pairing, as a conversion leaves them that reorders one side alone. They are
     /// brought into the order of queries after they are rotated.
     pub keys_otherwise: bool,
+    /// Whether angles are negative, so that a pair `(a, b)` becomes `(a cos + b sin, b cos - a sin)`.
+    pub backwards: bool,
     /// How many numbers of a head, from its first on, are rotated; the others stay.
     pub size: usize,
     /// By how much.
@@ -66,7 +68,14 @@ impl Rotary {
     /// The rotation of the original paper: angles `theta^(-2i / size)`.
     pub fn plain(theta: f64, size: usize) -> Self {
         let frequencies = Frequencies::Fixed(plain(theta, size));
-        Self { pairing: Pairing::Halves, keys_otherwise: false, size, frequencies, factor: 1.0 }
+        Self {
+            pairing: Pairing::Halves,
+            keys_otherwise: false,
+            backwards: false,
+            size,
+            frequencies,
+            factor: 1.0,
+        }
     }
 
     /// The angles for a sequence of `tokens` tokens.

@@ -156,6 +156,14 @@ impl Positions {
     pub fn rotary(table: Rotary, layers: usize) -> Self {
         Self::Rotary { tables: vec![table], of_layer: vec![Some(0); layers] }
     }
+
+    /// Takes the rotation away in the other layers than those that `rotates` names.
+    pub fn only_where(&mut self, rotates: impl Fn(usize) -> bool) {
+        if let Self::Rotary { of_layer, .. } = self {
+            let others = of_layer.iter_mut().enumerate().filter(|&(layer, _)| !rotates(layer));
+            others.for_each(|(_, table)| *table = None);
+        }
+    }
 }
 
 /// What reads learned positions.

@@ -249,7 +249,7 @@ def lens():
 
 def families():
     """The names of the families that transformers has a class for, as the program lists them."""
-    names = re.findall(r'Family \{\s*name: "(\w+)"', FAMILIES.read_text())
+    names = re.findall(r'Family \{\s*name: "([\w-]+)"', FAMILIES.read_text())
     return [name for name in names if name in CONFIG_MAPPING]
 
 

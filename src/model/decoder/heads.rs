@@ -135,7 +135,8 @@ impl Decoder {
             let frequencies = Tensor::new(&*table.frequencies(total), &Device::Cpu)?.unsqueeze(0)?;
             let angles = positions.broadcast_mul(&frequencies)?;
             let placed = |x: Tensor| scaled(x, table.factor).and_then(|x| Ok(x.to_device(&self.device)?));
-            Ok((placed(angles.cos()?)?, placed(angles.sin()?)?))
+            let turned = if table.backwards { angles.neg()? } else { angles };
+            Ok((placed(turned.cos()?)?, placed(turned.sin()?)?))
         };
         tables.iter().map(table).collect()
     }

@@ -33,6 +33,7 @@ const NAMES: Names = Names {
         (LayerSlot::Mlp(MlpSlot::Up), "mlp.dense_h_to_4h"),
         (LayerSlot::Mlp(MlpSlot::Down), "mlp.dense_4h_to_h"),
     ],
+    instead: &[],
     last_norm: "transformer.ln_f",
     unembedding: "lm_head",
 };

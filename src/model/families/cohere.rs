@@ -15,27 +15,12 @@ use crate::{
     model::{
         config::Config,
         rotary::Pairing,
-        slot::{LayerSlot, MlpSlot, Plan, Slot},
-        spec::{NormKind, NormOver, Positions, QueryKeyNorm, Spec},
+        slot::{LayerSlot, Plan, Slot},
+        spec::{NormKind, NormOver, QueryKeyNorm, Spec},
     },
 };
 
-const NAMES: Names = Names {
-    places: &[
-        (LayerSlot::AttentionNorm, "input_layernorm"),
-        (LayerSlot::Query, "self_attn.q_proj"),
-        (LayerSlot::Key, "self_attn.k_proj"),
-        (LayerSlot::Value, "self_attn.v_proj"),
-        (LayerSlot::QueryNorm, "self_attn.q_norm"),
-        (LayerSlot::KeyNorm, "self_attn.k_norm"),
-        (LayerSlot::Output, "self_attn.o_proj"),
-        (LayerSlot::MlpNorm, "input_layernorm"),
-        (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_proj"),
-        (LayerSlot::Mlp(MlpSlot::Up), "mlp.up_proj"),
-        (LayerSlot::Mlp(MlpSlot::Down), "mlp.down_proj"),
-    ],
-    ..llama::NAMES
-};
+const NAMES: Names = Names { instead: &[(LayerSlot::MlpNorm, "input_layernorm")], ..llama::NAMES };
 
 /// Reads `config.json` of the first generation.
 pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
@@ -54,22 +39,17 @@ pub fn plan2(config: &Config, weights: &Weights) -> Result<Plan> {
         config.optional_length("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(4);
     let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
     spec.attention.windows = common::windows(config, spec.layers, slides)?;
-    if let Positions::Rotary { of_layer, .. } = &mut spec.positions {
-        let windows = spec.attention.windows.iter();
-        *of_layer = windows.map(|window| window.map(|_| 0)).collect();
-    }
+    spec.positions.only_where(|layer| spec.attention.windows[layer].is_some());
     named(config, weights, spec)
 }
 
 fn spec(config: &Config) -> Result<Spec> {
-    let defaults = rotary::Defaults { theta: 500_000.0, ..rotary::Defaults::default() };
+    let defaults =
+        rotary::Defaults { theta: 500_000.0, pairing: Pairing::Neighbours, ..rotary::Defaults::default() };
     let mut spec = common::llama_like(config, defaults)?;
     spec.norm.kind = NormKind::Layer;
     spec.norm.epsilon = config.number("layer_norm_eps", 1e-5)? as f32;
     spec.parallel = true;
-    if let Positions::Rotary { tables, .. } = &mut spec.positions {
-        tables.iter_mut().for_each(|table| table.pairing = Pairing::Neighbours);
-    }
     spec.logits.scale = config.number("logit_scale", 0.0625)? as f32;
     Ok(spec)
 }

@@ -8,7 +8,7 @@ use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, Part, Slot, Source},
+        slot::{LayerSlot, Part, Plan, Slot, Source},
         spec::{Activation, Mlp, NormKind, Positions, Shape, Spec},
     },
     text::excerpt,
@@ -25,6 +25,8 @@ pub struct Names {
     /// What comes after it, for each place that the family has. Places that share a tensor name it more than once. Those of
     /// experts are named for expert 0, with `#` for its number.
     pub places: &'static [(LayerSlot, &'static str)],
+    /// The same of places that a family calls otherwise than the one whose names it has taken over: these go before.
+    pub instead: &'static [(LayerSlot, &'static str)],
     /// The last normalisation.
     pub last_norm: &'static str,
     /// The unembedding.
@@ -60,7 +62,8 @@ impl Names {
                         LayerSlot::Expert(expert, place) => (LayerSlot::Expert(0, place), expert),
                         place => (place, 0),
                     };
-                    let (_, name) = self.places.iter().find(|(known, _)| *known == place)?;
+                    let (_, name) =
+                        self.instead.iter().chain(self.places).find(|(known, _)| *known == place)?;
                     let name = name.replace('#', &expert.to_string());
                     (format!("{}.{layer}.{name}", &self.layers[skipped..]), part)
                 }
@@ -73,6 +76,26 @@ impl Names {
 
 /// [`Plan::unused`](crate::model::slot::Plan::unused) of families that may be tied: files may hold the matrix all the same.
 pub const TIED: &[&str] = &["lm_head.weight"];
+
+/// The plan of a decoder that is `spec` and has these names; whether its unembedding is the embedding the configuration says, or
+/// `tied` where it says nothing. Nothing is read of it after this.
+///
+/// # Errors
+/// When the configuration has a key that was not read and counts.
+pub fn named(
+    config: &Config,
+    weights: &Weights,
+    spec: Spec,
+    names: &'static Names,
+    biased: impl Fn(LayerSlot) -> bool + Send + Sync + 'static,
+    tied: bool,
+) -> Result<Plan> {
+    let tied = config.flag("tie_word_embeddings", tied)?;
+    config.finish()?;
+    let mut plan = Plan::new(spec, names.sources(weights, biased, tied));
+    plan.unused = TIED;
+    Ok(plan)
+}
 
 /// The first of `keys` that the configuration has, or the second: transformers reads some under two names.
 pub fn present<'a>(config: &Config, keys: [&'a str; 2]) -> &'a str {
@@ -97,6 +120,11 @@ pub fn beside(source: &Source, name: &str, part: Part) -> Source {
 pub fn is_norm(place: LayerSlot) -> bool {
     use LayerSlot::{AttentionNorm, AttentionPostNorm, MlpNorm, MlpPostNorm};
     matches!(place, AttentionNorm | AttentionPostNorm | MlpNorm | MlpPostNorm)
+}
+
+/// Whether a place of a layer makes queries, keys or values.
+pub fn is_read(place: LayerSlot) -> bool {
+    matches!(place, LayerSlot::Query | LayerSlot::Key | LayerSlot::Value)
 }
 
 /// Whether a place of a layer is a projection of attention.

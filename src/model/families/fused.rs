@@ -1,7 +1,7 @@
-//! Queries, keys and values that share a tensor: which of its outputs are whose.
+//! Queries, keys and values that share a tensor, and gates and ways in that do: which of its outputs are whose.
 
 use crate::model::{
-    slot::{LayerSlot, Share, Slot, Source},
+    slot::{LayerSlot, MlpSlot, Share, Slot, Source},
     spec::Shape,
 };
 
@@ -26,6 +26,15 @@ pub fn by_group(slot: Slot, source: Source, shape: &Shape) -> Source {
         Some(LayerSlot::Query) => source.shared(share(0, group * size)),
         Some(LayerSlot::Key) => source.shared(share(group * size, size)),
         Some(LayerSlot::Value) => source.shared(share((group + 1) * size, size)),
+        _ => source,
+    }
+}
+
+/// Outputs `[2, inner]` of an MLP: the gate, then the way in.
+pub fn gate_first(slot: Slot, source: Source, inner: usize) -> Source {
+    match place(slot) {
+        Some(LayerSlot::Mlp(MlpSlot::Gate)) => source.shared(Share::range(0..inner, 2 * inner)),
+        Some(LayerSlot::Mlp(MlpSlot::Up)) => source.shared(Share::range(inner..2 * inner, 2 * inner)),
         _ => source,
     }
 }

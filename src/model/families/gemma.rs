@@ -1,4 +1,4 @@
-//! Gemma 1 to 3: Llama's kind with embeddings times the root of their width and gains stored less one.
+//! Gemma 1 to 3 and VaultGemma: Llama's kind with embeddings times the root of their width and gains stored less one.
 //!
 //! Quirks: heads may be together wider than the residual stream (`head_dim`); `gelu` stands for its approximation in
 //! Gemma 1. Since Gemma 2 what attention and MLP write is normalised as well, scores are scaled by `query_pre_attn_scalar`
@@ -18,26 +18,16 @@ use crate::{
     model::{
         config::Config,
         reads,
-        slot::{LayerSlot, MlpSlot, Plan},
+        slot::{LayerSlot, Plan},
         spec::{Activation, NormKind, NormOver, NormPlace, Positions, QueryKeyNorm, Shape, Spec},
     },
 };
 
 /// The names since Gemma 2.
 const NAMES: Names = Names {
-    places: &[
-        (LayerSlot::AttentionNorm, "input_layernorm"),
-        (LayerSlot::Query, "self_attn.q_proj"),
-        (LayerSlot::Key, "self_attn.k_proj"),
-        (LayerSlot::Value, "self_attn.v_proj"),
-        (LayerSlot::QueryNorm, "self_attn.q_norm"),
-        (LayerSlot::KeyNorm, "self_attn.k_norm"),
-        (LayerSlot::Output, "self_attn.o_proj"),
+    instead: &[
         (LayerSlot::AttentionPostNorm, "post_attention_layernorm"),
         (LayerSlot::MlpNorm, "pre_feedforward_layernorm"),
-        (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_proj"),
-        (LayerSlot::Mlp(MlpSlot::Up), "mlp.up_proj"),
-        (LayerSlot::Mlp(MlpSlot::Down), "mlp.down_proj"),
         (LayerSlot::MlpPostNorm, "post_feedforward_layernorm"),
     ],
     ..llama::NAMES
@@ -67,6 +57,15 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
 
 /// Reads `config.json` of Gemma 2.
 pub fn plan2(config: &Config, weights: &Weights) -> Result<Plan> {
+    capped(config, weights, NormPlace::Around)
+}
+
+/// Reads `config.json` of VaultGemma, a Gemma 2 that does not normalise what attention and MLP write.
+pub fn vault(config: &Config, weights: &Weights) -> Result<Plan> {
+    capped(config, weights, NormPlace::Before)
+}
+
+fn capped(config: &Config, weights: &Weights, place: NormPlace) -> Result<Plan> {
     let config = config.with_defaults(json!({
         "head_dim": 256,
         "sliding_window": 4096,
@@ -75,6 +74,7 @@ pub fn plan2(config: &Config, weights: &Weights) -> Result<Plan> {
     }));
     let shape = common::shape(&config)?;
     let mut spec = second(&config, shape)?;
+    spec.norm.place = place;
     let rotary = rotary::read(&config, spec.head_size, spec.context, rotary::Defaults::default())?;
     spec.positions = Positions::rotary(rotary, spec.layers);
     spec.attention.cap = cap(&config, "attn_logit_softcapping")?;
@@ -166,10 +166,5 @@ fn cap(config: &Config, key: &str) -> Result<Option<f32>> {
 
 fn named(config: &Config, weights: &Weights, spec: Spec, names: &'static Names) -> Result<Plan> {
     let attention = config.flag("attention_bias", false)?;
-    let tied = config.flag("tie_word_embeddings", true)?;
-    config.finish()?;
-    let biased = move |place| attention && common::is_attention(place);
-    let mut plan = Plan::new(spec, names.sources(weights, biased, tied));
-    plan.unused = common::TIED;
-    Ok(plan)
+    common::named(config, weights, spec, names, move |place| attention && common::is_attention(place), true)
 }

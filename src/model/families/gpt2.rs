@@ -33,6 +33,7 @@ pub(super) const NAMES: Names = Names {
         (LayerSlot::Mlp(MlpSlot::Up), "mlp.c_fc"),
         (LayerSlot::Mlp(MlpSlot::Down), "mlp.c_proj"),
     ],
+    instead: &[],
     last_norm: "transformer.ln_f",
     unembedding: "lm_head",
 };

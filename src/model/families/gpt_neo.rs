@@ -6,32 +6,27 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::common::{self, Names, activation};
+use super::{
+    common::{self, Names, activation},
+    gpt2,
+};
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::{Config, shown},
-        slot::{LayerSlot, MlpSlot, Plan},
+        slot::{LayerSlot, Plan},
         spec::{Mlp, Shape, Spec},
     },
 };
 
 const NAMES: Names = Names {
-    embedding: "transformer.wte",
-    positions: "transformer.wpe",
-    layers: "transformer.h",
-    places: &[
-        (LayerSlot::AttentionNorm, "ln_1"),
+    instead: &[
         (LayerSlot::Query, "attn.attention.q_proj"),
         (LayerSlot::Key, "attn.attention.k_proj"),
         (LayerSlot::Value, "attn.attention.v_proj"),
         (LayerSlot::Output, "attn.attention.out_proj"),
-        (LayerSlot::MlpNorm, "ln_2"),
-        (LayerSlot::Mlp(MlpSlot::Up), "mlp.c_fc"),
-        (LayerSlot::Mlp(MlpSlot::Down), "mlp.c_proj"),
     ],
-    last_norm: "transformer.ln_f",
-    unembedding: "lm_head",
+    ..gpt2::NAMES
 };
 
 /// Reads `config.json`.
@@ -53,12 +48,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let inner = config.optional_count("intermediate_size")?.unwrap_or(4 * width);
     let mlp = Mlp::dense(inner, activation(config, "activation_function", "gelu_new")?, false);
     spec.mlp = vec![mlp; shape.layers];
-    let tied = config.flag("tie_word_embeddings", true)?;
-    config.finish()?;
-    let biased = |place| !matches!(place, LayerSlot::Query | LayerSlot::Key | LayerSlot::Value);
-    let mut plan = Plan::new(spec, NAMES.sources(weights, biased, tied));
-    plan.unused = common::TIED;
-    Ok(plan)
+    common::named(config, weights, spec, &NAMES, |place| !common::is_read(place), true)
 }
 
 /// How many keys a query of each layer sees.

@@ -24,14 +24,8 @@ use crate::{
 };
 
 const NAMES: Names = Names {
-    places: &[
-        (LayerSlot::AttentionNorm, "input_layernorm"),
-        (LayerSlot::Query, "self_attn.q_proj"),
-        (LayerSlot::Key, "self_attn.k_proj"),
-        (LayerSlot::Value, "self_attn.v_proj"),
+    instead: &[
         (LayerSlot::Sinks, "self_attn.sinks"),
-        (LayerSlot::Output, "self_attn.o_proj"),
-        (LayerSlot::MlpNorm, "post_attention_layernorm"),
         (LayerSlot::Router, "mlp.router"),
         (LayerSlot::Expert(0, MlpSlot::Gate), "mlp.experts.gate_up_proj"),
         (LayerSlot::Expert(0, MlpSlot::Up), "mlp.experts.gate_up_proj"),

@@ -31,6 +31,7 @@ const NAMES: Names = Names {
         (LayerSlot::Mlp(MlpSlot::Up), "mlp.fc_in"),
         (LayerSlot::Mlp(MlpSlot::Down), "mlp.fc_out"),
     ],
+    instead: &[],
     last_norm: "transformer.ln_f",
     unembedding: "lm_head",
 };

@@ -40,6 +40,7 @@ pub(super) const NAMES: Names = Names {
         (LayerSlot::Expert(0, MlpSlot::Up), "mlp.experts.#.up_proj"),
         (LayerSlot::Expert(0, MlpSlot::Down), "mlp.experts.#.down_proj"),
     ],
+    instead: &[],
     last_norm: "model.norm",
     unembedding: "lm_head",
 };
@@ -54,13 +55,9 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
 pub(super) fn named(config: &Config, weights: &Weights, spec: Spec, tied: bool) -> Result<Plan> {
     let attention = config.flag("attention_bias", false)?;
     let mlp = config.flag("mlp_bias", false)?;
-    let tied = config.flag("tie_word_embeddings", tied)?;
-    config.finish()?;
     let biased = move |place| match place {
         LayerSlot::Mlp(_) => mlp,
         place => attention && common::is_attention(place),
     };
-    let mut plan = Plan::new(spec, NAMES.sources(weights, biased, tied));
-    plan.unused = common::TIED;
-    Ok(plan)
+    common::named(config, weights, spec, &NAMES, biased, tied)
 }

@@ -20,13 +20,7 @@ use crate::{
 };
 
 const NAMES: Names = Names {
-    places: &[
-        (LayerSlot::AttentionNorm, "input_layernorm"),
-        (LayerSlot::Query, "self_attn.q_proj"),
-        (LayerSlot::Key, "self_attn.k_proj"),
-        (LayerSlot::Value, "self_attn.v_proj"),
-        (LayerSlot::Output, "self_attn.o_proj"),
-        (LayerSlot::MlpNorm, "post_attention_layernorm"),
+    instead: &[
         (LayerSlot::Router, "block_sparse_moe.gate"),
         (LayerSlot::Expert(0, MlpSlot::Gate), "block_sparse_moe.experts.#.w1"),
         (LayerSlot::Expert(0, MlpSlot::Up), "block_sparse_moe.experts.#.w3"),

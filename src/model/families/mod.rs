@@ -4,14 +4,19 @@
 //! To add a family, write its page and put its line in [`FAMILIES`]; `tests/reference` makes checkpoints to test it.
 
 mod attn_only;
+mod biogpt;
 mod bloom;
 mod cohere;
 pub mod common;
+mod cwm;
+mod ernie4_5;
+mod exaone4;
 mod experts;
 mod falcon;
 mod fused;
 mod gemma;
 pub mod gguf;
+mod glm;
 mod gpt2;
 mod gpt_bigcode;
 mod gpt_neo;
@@ -20,17 +25,22 @@ mod gpt_oss;
 mod gptj;
 mod granite;
 mod heads;
+mod helium;
 mod llama;
 mod mistral;
 mod mixtral;
 mod mpt;
 mod nanogpt;
+mod nemotron;
 mod olmo;
+mod openai_gpt;
 mod opt;
+mod persimmon;
 mod phi;
 mod phi3;
 mod qwen;
 pub mod rotary;
+mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -68,12 +78,14 @@ pub struct Family {
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
+    Family { name: "arcee", models: "AFM 4.5B", hub: nemotron::arcee, gguf: None },
     Family {
         name: "attn-only",
         models: "the shipped models, and what `attnscope train` writes without MLPs",
         hub: attn_only::plan,
         gguf: None,
     },
+    Family { name: "biogpt", models: "BioGPT", hub: biogpt::plan, gguf: None },
     Family { name: "bloom", models: "BLOOM, BLOOMZ", hub: bloom::plan, gguf: Some(&gguf::BLOOM) },
     Family { name: "codegen", models: "CodeGen 1 and 2", hub: gptj::codegen, gguf: None },
     Family { name: "cohere", models: "Command R, Aya", hub: cohere::plan, gguf: Some(&gguf::COHERE) },
@@ -83,6 +95,9 @@ pub const FAMILIES: &[Family] = &[
         hub: cohere::plan2,
         gguf: Some(&gguf::COHERE2),
     },
+    Family { name: "cwm", models: "Code World Model", hub: cwm::plan, gguf: None },
+    Family { name: "ernie4_5", models: "ERNIE 4.5, dense", hub: ernie4_5::plan, gguf: None },
+    Family { name: "exaone4", models: "EXAONE 4", hub: exaone4::plan, gguf: None },
     Family { name: "falcon", models: "Falcon 1B to 180B", hub: falcon::plan, gguf: Some(&gguf::FALCON) },
     Family { name: "gemma", models: "Gemma 1, CodeGemma", hub: gemma::plan, gguf: Some(&gguf::GEMMA) },
     Family { name: "gemma2", models: "Gemma 2", hub: gemma::plan2, gguf: Some(&gguf::GEMMA2) },
@@ -98,6 +113,8 @@ pub const FAMILIES: &[Family] = &[
         hub: gemma::plan3,
         gguf: Some(&gguf::GEMMA3),
     },
+    Family { name: "glm", models: "GLM 4 of 2024, GLM Edge", hub: glm::plan, gguf: None },
+    Family { name: "glm4", models: "GLM 4 and Z1 of 2025, dense", hub: glm::plan4, gguf: None },
     Family {
         name: "gpt2",
         models: "GPT-2, DistilGPT-2, the Stanford runs",
@@ -120,12 +137,15 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_oss", models: "gpt-oss", hub: gpt_oss::plan, gguf: Some(&gguf::GPT_OSS) },
     Family { name: "gptj", models: "GPT-J", hub: gptj::plan, gguf: Some(&gguf::GPTJ) },
     Family { name: "granite", models: "Granite 3, dense", hub: granite::plan, gguf: Some(&gguf::GRANITE) },
+    Family { name: "helium", models: "Helium 1", hub: helium::plan, gguf: None },
+    Family { name: "jais2", models: "Jais 2", hub: nemotron::jais2, gguf: None },
     Family {
         name: "llama",
         models: "Llama 1 to 3, SmolLM 1 and 2, Yi, and many more",
         hub: llama::plan,
         gguf: Some(&gguf::LLAMA),
     },
+    Family { name: "ministral", models: "Ministral 8B of 2024", hub: mistral::ministral, gguf: None },
     Family {
         name: "mistral",
         models: "Mistral 7B, Nemo, Small (in GGUF they are llama)",
@@ -135,10 +155,13 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "mixtral", models: "Mixtral", hub: mixtral::plan, gguf: Some(&gguf::MIXTRAL) },
     Family { name: "mpt", models: "MPT", hub: mpt::plan, gguf: Some(&gguf::MPT) },
     Family { name: "nanogpt", models: "checkpoints of nanoGPT (ckpt.pt)", hub: nanogpt::plan, gguf: None },
+    Family { name: "nemotron", models: "Nemotron 3 and 4, Minitron", hub: nemotron::plan, gguf: None },
     Family { name: "olmo", models: "OLMo 1", hub: olmo::plan, gguf: Some(&gguf::OLMO) },
     Family { name: "olmo2", models: "OLMo 2", hub: olmo::plan2, gguf: Some(&gguf::OLMO2) },
     Family { name: "olmo3", models: "OLMo 3", hub: olmo::plan3, gguf: Some(&gguf::OLMO3) },
+    Family { name: "openai-gpt", models: "the first GPT", hub: openai_gpt::plan, gguf: None },
     Family { name: "opt", models: "OPT, Galactica", hub: opt::plan, gguf: None },
+    Family { name: "persimmon", models: "Persimmon", hub: persimmon::plan, gguf: None },
     Family { name: "phi", models: "Phi-1, 1.5 and 2", hub: phi::plan, gguf: Some(&gguf::PHI) },
     Family { name: "phi3", models: "Phi-3, Phi-4", hub: phi3::plan, gguf: Some(&gguf::PHI3) },
     Family { name: "qwen2", models: "Qwen 2, 2.5, QwQ", hub: qwen::qwen2, gguf: Some(&gguf::QWEN2) },
@@ -149,6 +172,7 @@ pub const FAMILIES: &[Family] = &[
         hub: qwen::qwen3_moe,
         gguf: Some(&gguf::QWEN3_MOE),
     },
+    Family { name: "seed_oss", models: "Seed-OSS", hub: seed_oss::plan, gguf: None },
     Family { name: "smollm3", models: "SmolLM3", hub: smollm3::plan, gguf: Some(&gguf::SMOLLM3) },
     Family {
         name: "stablelm",
@@ -163,6 +187,7 @@ pub const FAMILIES: &[Family] = &[
         hub: transformer_lens::plan,
         gguf: None,
     },
+    Family { name: "vaultgemma", models: "VaultGemma", hub: gemma::vault, gguf: None },
 ];
 
 /// The family of configurations that name none, where their keys tell.

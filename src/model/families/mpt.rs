@@ -36,6 +36,7 @@ const NAMES: Names = Names {
         (LayerSlot::Mlp(MlpSlot::Up), "ffn.up_proj"),
         (LayerSlot::Mlp(MlpSlot::Down), "ffn.down_proj"),
     ],
+    instead: &[],
     last_norm: "transformer.norm_f",
     unembedding: "lm_head",
 };

@@ -14,24 +14,15 @@ use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, MlpSlot, Plan, Slot},
+        slot::{LayerSlot, Plan, Slot},
         spec::{NormKind, NormOver, NormPlace, QueryKeyNorm, Spec},
     },
 };
 
 /// The names since OLMo 2.
-const NAMES: Names = Names {
-    places: &[
-        (LayerSlot::Query, "self_attn.q_proj"),
-        (LayerSlot::Key, "self_attn.k_proj"),
-        (LayerSlot::Value, "self_attn.v_proj"),
-        (LayerSlot::QueryNorm, "self_attn.q_norm"),
-        (LayerSlot::KeyNorm, "self_attn.k_norm"),
-        (LayerSlot::Output, "self_attn.o_proj"),
+pub(super) const NAMES: Names = Names {
+    instead: &[
         (LayerSlot::AttentionPostNorm, "post_attention_layernorm"),
-        (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_proj"),
-        (LayerSlot::Mlp(MlpSlot::Up), "mlp.up_proj"),
-        (LayerSlot::Mlp(MlpSlot::Down), "mlp.down_proj"),
         (LayerSlot::MlpPostNorm, "post_feedforward_layernorm"),
     ],
     ..llama::NAMES
@@ -81,10 +72,5 @@ fn normed_after(config: &Config, mut spec: Spec) -> Result<Spec> {
 
 fn named(config: &Config, weights: &Weights, spec: Spec, names: &'static Names) -> Result<Plan> {
     let attention = config.flag("attention_bias", false)?;
-    let tied = config.flag("tie_word_embeddings", false)?;
-    config.finish()?;
-    let biased = move |place| attention && common::is_attention(place);
-    let mut plan = Plan::new(spec, names.sources(weights, biased, tied));
-    plan.unused = common::TIED;
-    Ok(plan)
+    common::named(config, weights, spec, names, move |place| attention && common::is_attention(place), false)
 }

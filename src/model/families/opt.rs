@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-const NAMES: Names = Names {
+/// The names that BioGPT has taken over in its layers.
+pub(super) const NAMES: Names = Names {
     embedding: "model.decoder.embed_tokens",
     positions: "model.decoder.embed_positions",
     layers: "model.decoder.layers",
@@ -32,6 +33,7 @@ const NAMES: Names = Names {
         (LayerSlot::Mlp(MlpSlot::Up), "fc1"),
         (LayerSlot::Mlp(MlpSlot::Down), "fc2"),
     ],
+    instead: &[],
     last_norm: "model.decoder.final_layer_norm",
     unembedding: "lm_head",
 };

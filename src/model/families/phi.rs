@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{
     common::{self, Names, activation},
-    rotary,
+    llama, rotary,
 };
 use crate::{
     checkpoint::weights::Weights,
@@ -19,14 +19,7 @@ use crate::{
 };
 
 const NAMES: Names = Names {
-    embedding: "model.embed_tokens",
-    positions: "",
-    layers: "model.layers",
-    places: &[
-        (LayerSlot::AttentionNorm, "input_layernorm"),
-        (LayerSlot::Query, "self_attn.q_proj"),
-        (LayerSlot::Key, "self_attn.k_proj"),
-        (LayerSlot::Value, "self_attn.v_proj"),
+    instead: &[
         (LayerSlot::QueryNorm, "self_attn.q_layernorm"),
         (LayerSlot::KeyNorm, "self_attn.k_layernorm"),
         (LayerSlot::Output, "self_attn.dense"),
@@ -35,7 +28,7 @@ const NAMES: Names = Names {
         (LayerSlot::Mlp(MlpSlot::Down), "mlp.fc2"),
     ],
     last_norm: "model.final_layernorm",
-    unembedding: "lm_head",
+    ..llama::NAMES
 };
 
 /// Reads `config.json`.

@@ -10,27 +10,23 @@ use serde_json::{Value, json};
 
 use super::{
     common::{self, Names},
-    llama, rotary,
+    fused, llama, rotary,
 };
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, MlpSlot, Plan, Share, Slot},
+        slot::{LayerSlot, MlpSlot, Plan},
     },
 };
 
 const NAMES: Names = Names {
-    places: &[
-        (LayerSlot::AttentionNorm, "input_layernorm"),
+    instead: &[
         (LayerSlot::Query, "self_attn.qkv_proj"),
         (LayerSlot::Key, "self_attn.qkv_proj"),
         (LayerSlot::Value, "self_attn.qkv_proj"),
-        (LayerSlot::Output, "self_attn.o_proj"),
-        (LayerSlot::MlpNorm, "post_attention_layernorm"),
         (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_up_proj"),
         (LayerSlot::Mlp(MlpSlot::Up), "mlp.gate_up_proj"),
-        (LayerSlot::Mlp(MlpSlot::Down), "mlp.down_proj"),
     ],
     ..llama::NAMES
 };
@@ -46,24 +42,12 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let mut spec = common::llama_like(&config, rotary::Defaults::default())?;
     spec.attention.windows = vec![common::window(&config)?; spec.layers];
     let inner = config.count("intermediate_size")?;
-    let tied = config.flag("tie_word_embeddings", false)?;
-    config.finish()?;
-    let (queries, keys) = (spec.heads * spec.head_size, spec.kv_heads * spec.head_size);
-    let rows = move |start, count| Share::range(start..start + count, queries + 2 * keys);
-    let named = NAMES.sources(weights, |_| false, tied);
-    let mut plan = Plan::new(spec, move |slot| {
-        let source = named(slot)?;
-        let Slot::Layer(_, place, _) = slot else { return Some(source) };
-        Some(match place {
-            LayerSlot::Query => source.shared(rows(0, queries)),
-            LayerSlot::Key => source.shared(rows(queries, keys)),
-            LayerSlot::Value => source.shared(rows(queries + keys, keys)),
-            LayerSlot::Mlp(MlpSlot::Gate) => source.shared(Share::range(0..inner, 2 * inner)),
-            LayerSlot::Mlp(MlpSlot::Up) => source.shared(Share::range(inner..2 * inner, 2 * inner)),
-            _ => source,
-        })
+    let shape = common::shape(&config)?;
+    let mut plan = common::named(&config, weights, spec, &NAMES, |_| false, false)?;
+    let named = plan.source;
+    plan.source = Box::new(move |slot| {
+        Some(fused::gate_first(slot, fused::by_kind(slot, named(slot)?, &shape), inner))
     });
-    plan.unused = common::TIED;
     Ok(plan)
 }
 

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, Plan},
+        slot::Plan,
         spec::{Mlp, NormKind, NormOver, QueryKeyNorm, Spec},
     },
 };
@@ -25,12 +25,7 @@ pub fn qwen2(config: &Config, weights: &Weights) -> Result<Plan> {
     let config = config.with_defaults(json!({ "num_key_value_heads": 32 }));
     let (config, mut spec) = read(&config)?;
     spec.attention.windows = windows(&config, spec.layers)?;
-    let biased = |place| common::is_attention(place) && place != LayerSlot::Output;
-    let tied = config.flag("tie_word_embeddings", false)?;
-    config.finish()?;
-    let mut plan = Plan::new(spec, llama::NAMES.sources(weights, biased, tied));
-    plan.unused = common::TIED;
-    Ok(plan)
+    common::named(&config, weights, spec, &llama::NAMES, common::is_read, false)
 }
 
 /// Reads `config.json` of Qwen 3.
@@ -66,7 +61,8 @@ pub fn qwen3_moe(config: &Config, weights: &Weights) -> Result<Plan> {
 }
 
 /// Each head by itself, all with the same gains.
-const HEAD_NORM: Option<QueryKeyNorm> = Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
+pub(super) const HEAD_NORM: Option<QueryKeyNorm> =
+    Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
 
 /// The configuration with what all of them take for granted, and what it says in all of them.
 fn read(config: &Config) -> Result<(Config, Spec)> {

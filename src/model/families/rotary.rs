@@ -22,11 +22,21 @@ pub struct Defaults {
     pub share: f64,
     /// What the family calls these two outside of the object that describes the rotation.
     pub keys: [&'static str; 2],
+    /// Which numbers of a head are rotated together.
+    pub pairing: Pairing,
+    /// Whether queries and keys are turned the other way.
+    pub backwards: bool,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { theta: 10_000.0, share: 1.0, keys: ["rope_theta", "partial_rotary_factor"] }
+        Self {
+            theta: 10_000.0,
+            share: 1.0,
+            keys: ["rope_theta", "partial_rotary_factor"],
+            pairing: Pairing::Halves,
+            backwards: false,
+        }
     }
 }
 
@@ -148,7 +158,8 @@ fn of(
         other => bail!("{}: rotary scaling `{}` is not handled", scaling.origin(), excerpt(other)),
     };
     scaling.finish_rotation(kind)?;
-    Ok(Rotary { pairing: Pairing::Halves, keys_otherwise: false, size, frequencies, factor: factor as f32 })
+    let Defaults { pairing, backwards, .. } = defaults;
+    Ok(Rotary { pairing, keys_otherwise: false, backwards, size, frequencies, factor: factor as f32 })
 }
 
 /// What the ways of stretching have in common.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{common, llama, rotary};
 use crate::{
     checkpoint::weights::Weights,
-    model::{config::Config, slot::Plan, spec::Positions},
+    model::{config::Config, slot::Plan},
 };
 
 /// Reads `config.json`.
@@ -24,9 +24,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let mut spec = common::llama_like(&config, defaults)?;
     let rotated = rotated(&config, spec.layers)?;
     spec.attention.windows = common::windows_if_used(&config, spec.layers, |layer| !rotated[layer])?;
-    if let Positions::Rotary { of_layer, .. } = &mut spec.positions {
-        *of_layer = rotated.into_iter().map(|rotated| rotated.then_some(0)).collect();
-    }
+    spec.positions.only_where(|layer| rotated[layer]);
     llama::named(&config, weights, spec, true)
 }
 

@@ -38,7 +38,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let tied = config.flag("tie_word_embeddings", false)?;
     config.finish()?;
     let biased = move |place| match place {
-        LayerSlot::Query | LayerSlot::Key | LayerSlot::Value => biases,
+        place if common::is_read(place) => biases,
         place => common::is_norm(place),
     };
     let named = llama::NAMES.sources(weights, biased, tied);

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     common::{self, Names, activation},
-    rotary,
+    llama, rotary,
 };
 use crate::{
     checkpoint::weights::Weights,
@@ -16,21 +16,8 @@ use crate::{
 };
 
 const NAMES: Names = Names {
-    embedding: "model.embed_tokens",
-    positions: "",
-    layers: "model.layers",
-    places: &[
-        (LayerSlot::AttentionNorm, "input_layernorm"),
-        (LayerSlot::Query, "self_attn.q_proj"),
-        (LayerSlot::Key, "self_attn.k_proj"),
-        (LayerSlot::Value, "self_attn.v_proj"),
-        (LayerSlot::Output, "self_attn.o_proj"),
-        (LayerSlot::MlpNorm, "post_attention_layernorm"),
-        (LayerSlot::Mlp(MlpSlot::Up), "mlp.c_fc"),
-        (LayerSlot::Mlp(MlpSlot::Down), "mlp.c_proj"),
-    ],
-    last_norm: "model.norm",
-    unembedding: "lm_head",
+    instead: &[(LayerSlot::Mlp(MlpSlot::Up), "mlp.c_fc"), (LayerSlot::Mlp(MlpSlot::Down), "mlp.c_proj")],
+    ..llama::NAMES
 };
 
 /// Reads `config.json`.
@@ -45,10 +32,5 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let mlp = Mlp::dense(inner, activation(config, "hidden_act", "gelu_pytorch_tanh")?, false);
     spec.mlp = vec![mlp; shape.layers];
     let biases = config.flag("use_bias", true)?;
-    let tied = config.flag("tie_word_embeddings", true)?;
-    config.finish()?;
-    let named = NAMES.sources(weights, move |place| biases || common::is_norm(place), tied);
-    let mut plan = Plan::new(spec, named);
-    plan.unused = common::TIED;
-    Ok(plan)
+    common::named(config, weights, spec, &NAMES, move |place| biases || common::is_norm(place), true)
 }

@@ -13,14 +13,14 @@ from families.falcon import AlibiOnce
 PUBLISHED = json.loads((Path(__file__).parents[1] / "published.json").read_text())
 HEADS, WIDTH, LAYERS, INNER, VOCABULARY = 4, 64, 4, 40, 96
 # Keys under which each size goes.
-OF_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+OF_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads")
 OF_KEYS = ("num_key_value_heads", "num_kv_heads")
 OF_WIDTH = ("hidden_size", "n_embd", "n_embed", "d_model")
 OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 OF_INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "moe_intermediate_size")
 OF_CONTEXT = ("n_positions", "max_seq_len")
 OF_WINDOW = ("sliding_window", "window_size", "sliding_window_size")
-OF_LAYER = ("layer_types", "no_rope_layers", "attention_layers")
+OF_LAYER = ("layer_types", "layer_rope_theta", "mlp_layer_types", "no_rope_layers", "attention_layers")
 OTHERS = dict(num_local_experts=4, num_experts=4, num_experts_per_tok=2, rotary_dim=8, head_dim=WIDTH // HEADS)
 
 
