@@ -456,6 +456,9 @@ fn left_out(decoder: &Decoder, facts: &Facts) -> Vec<&'static str> {
         Facts::Bigram { .. } if matches!(decoder.spec.positions, Positions::Learned { .. }) => {
             vec!["learned positions"]
         }
+        Facts::Bigram { .. } if matches!(decoder.spec.positions, Positions::Sinusoidal { .. }) => {
+            vec!["vectors of positions"]
+        }
         Facts::Bigram { .. } => Vec::new(),
         _ => circuits::left_out(decoder),
     }

@@ -26,6 +26,12 @@ fn on_device(activation: Activation, x: &Tensor, factor: Option<&Tensor>) -> Res
         Activation::GeluSigmoid => curved(x)?,
         Activation::Relu => x.relu()?,
         Activation::ReluSquared => x.relu()?.sqr()?,
+        Activation::Xielu { positive, negative, linear, edge } => {
+            let bent = |x: Tensor, by: f32| -> Result<Tensor> { Ok((x * f64::from(by))?) };
+            let below = ((x.minimum(f64::from(edge))?.exp()? - 1.0)? - x)?;
+            let curved = x.gt(0.0)?.where_cond(&bent(x.sqr()?, positive)?, &bent(below, negative)?)?;
+            (curved + bent(x.clone(), linear)?)?
+        }
         Activation::Solu => (x * candle_nn::ops::softmax_last_dim(x)?)?,
         Activation::ClippedGate { limit } => curved(&x.minimum(f64::from(limit))?)?,
     };
@@ -97,6 +103,7 @@ mod tests {
             Activation::GeluSigmoid,
             Activation::Relu,
             Activation::ReluSquared,
+            Activation::xielu([0.3, -1.2, 0.5, -1e-6]),
             Activation::Solu,
             Activation::ClippedGate { limit: 1.5 },
         ];

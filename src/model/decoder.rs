@@ -35,12 +35,14 @@ pub struct LayerWeights {
     pub key: Linear,
     /// Value projection.
     pub value: Linear,
-    /// Normalisation of queries before they are rotated; its gain is as wide as the specification says.
+    /// Normalisation of queries, before or after they are rotated; its gain is as wide as the specification says.
     pub query_norm: Option<NormWeights>,
-    /// Normalisation of keys before they are rotated.
+    /// Normalisation of keys.
     pub key_norm: Option<NormWeights>,
     /// The share of the key before in a smeared key, `1 - sigmoid(alpha)`, `[kv_heads, 1, 1]`.
     pub key_smear: Option<Tensor>,
+    /// Normalisation of what all heads put out, in families that have it.
+    pub output_norm: Option<NormWeights>,
     /// Output projection.
     pub output: Linear,
     /// The MLP, in models that have one.
@@ -59,7 +61,7 @@ pub struct Decoder {
     /// From the embedding's width to the residual stream's.
     pub(super) projection_in: Option<Linear>,
     pub(super) embedding_norm: Option<NormWeights>,
-    /// Learned positions, `[offset + context, width]`, where the family has them.
+    /// Vectors of positions, `[offset + context, width]`, where the family has them.
     pub(super) positions: Option<Linear>,
     /// The weights of each layer.
     pub layers: Vec<LayerWeights>,
@@ -351,7 +353,12 @@ impl Decoder {
             Ok(edits.apply(index, part, apart, span.start)?.reshape((rows, spec.width))?)
         };
         let outputs = edits.apply(index, Part::Heads, outputs, span.start)?;
-        let written = weights.output.forward(&outputs.reshape((rows, ()))?)?;
+        let outputs = outputs.reshape((rows, ()))?;
+        let outputs = match &weights.output_norm {
+            Some(norm) => norm.apply(&outputs)?,
+            None => outputs,
+        };
+        let written = weights.output.forward(&outputs)?;
         let attention = changed(Part::Attention, self.written(written, weights.post_norm.as_ref())?)?;
         let between = self.add(flat, &attention, weights.post_norm.as_ref())?;
         let (mlp, after) = match (&weights.mlp, spec.mlp.get(index)) {

@@ -348,6 +348,13 @@ pub fn activate(activation: Activation, columns: usize, x: &mut [f32], factor: O
                     Activation::GeluSigmoid => map(piece, |x| x * sigmoid(1.702 * x)),
                     Activation::Relu => map(piece, |x| if x > 0.0 { x } else { 0.0 }),
                     Activation::ReluSquared => map(piece, |x| if x > 0.0 { x * x } else { 0.0 }),
+                    Activation::Xielu { positive, negative, linear, edge } => map(piece, |x| {
+                        let curved = match x > 0.0 {
+                            true => positive * x * x,
+                            false => negative * (x.min(edge).exp_m1() - x),
+                        };
+                        curved + linear * x
+                    }),
                     Activation::Solu => {
                         for row in piece.chunks_exact_mut(columns) {
                             let before = row.to_vec();

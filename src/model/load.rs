@@ -14,10 +14,10 @@ use super::{
     norm::NormWeights,
     place::Placement,
     slot::{LayerSlot, Layout, MlpSlot, Part, Plan, Share, Slot, Source},
-    spec::{Mlp, NormKind, NormOver, NormPlace, Positions, Spec},
+    spec::{Activation, Mlp, NormKind, NormOver, NormPlace, Positions, Spec},
 };
 use crate::{
-    checkpoint::weights::{StoredTensor, Weights},
+    checkpoint::weights::{StoredTensor, WeightType, Weights},
     error::Interrupted,
 };
 
@@ -58,6 +58,9 @@ pub fn load(
         Positions::Learned { offset, .. } => {
             Some(loader.linear(Slot::Positions, None, [offset + spec.context, width])?)
         }
+        Positions::Sinusoidal { offset, zero } => {
+            Some(loader.sinusoidal([offset + spec.context, width], zero)?)
+        }
         _ => None,
     };
     let head = Slot::Unembedding(Part::Weight);
@@ -86,7 +89,7 @@ pub fn load(
         norm: loader.last_norm()?,
         projection_out: project(Slot::ProjectionOut, [outside, width])?,
         unembedding,
-        spec: Arc::new(spec.clone()),
+        spec: Arc::new(loader.with_curves()?),
         device: placement.device.clone(),
     };
     loader.nothing_left()?;
@@ -122,6 +125,12 @@ impl Loader<'_> {
             query_norm: self.query_key_norm(layer, LayerSlot::QueryNorm, spec.heads)?,
             key_norm: self.query_key_norm(layer, LayerSlot::KeyNorm, spec.kv_heads)?,
             key_smear,
+            output_norm: match spec.attention.output_norm {
+                Some(kind) => {
+                    Some(self.norm(|part| Slot::Layer(layer, LayerSlot::OutputNorm, part), queries, kind)?)
+                }
+                None => None,
+            },
             output: linear(LayerSlot::Output, [spec.width, queries])?,
             mlp: match spec.mlp.get(layer) {
                 Some(mlp) => Some(self.mlp(layer, mlp)?),
@@ -161,14 +170,46 @@ impl Loader<'_> {
             gate: if mlp.gated { Some(linear(MlpSlot::Gate, [inner, width])?) } else { None },
             up: linear(MlpSlot::Up, [inner, width])?,
             inner_norm: match mlp.inner_norm {
-                true => {
+                Some(kind) => {
                     let slot = |part| Slot::Layer(layer, place(MlpSlot::InnerNorm), part);
-                    Some(self.norm(slot, inner, NormKind::Layer)?)
+                    Some(self.norm(slot, inner, kind)?)
                 }
-                false => None,
+                None => None,
             },
             down: linear(MlpSlot::Down, [width, inner])?,
         })
+    }
+
+    /// The specification with what its nonlinearities have learned.
+    fn with_curves(&self) -> Result<Spec> {
+        let mut spec = self.spec.clone();
+        for (layer, mlp) in spec.mlp.iter_mut().enumerate() {
+            let slot = Slot::Layer(layer, LayerSlot::Mlp(MlpSlot::Curve), Part::Weight);
+            if let Activation::Xielu { .. } = mlp.activation
+                && let Some(&[positive, negative, linear, edge]) = self.vector(slot, 4)?.as_deref()
+            {
+                mlp.activation = Activation::xielu([positive, negative, linear, edge]);
+            }
+        }
+        Ok(spec)
+    }
+
+    /// The table of [`Positions::Sinusoidal`].
+    fn sinusoidal(&self, [rows, width]: [usize; 2], zero: Option<usize>) -> Result<Linear> {
+        let half = width / 2;
+        let step = 10_000f32.ln() / half.saturating_sub(1).max(1) as f32;
+        let angle = |row: usize, at: usize| row as f32 * (at as f32 * -step).exp();
+        let number = |row: usize, column: usize| match column {
+            _ if zero == Some(row) => 0.0,
+            column if column < half => angle(row, column).sin(),
+            column if column < 2 * half => angle(row, column - half).cos(),
+            _ => 0.0,
+        };
+        let numbers = (0..rows).flat_map(|row| (0..width).map(move |column| (row, column)));
+        let numbers: Vec<f32> = numbers.map(|(row, column)| number(row, column)).collect();
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let table = StoredTensor::owned("positions".into(), WeightType::F32, vec![rows, width], bytes)?;
+        Linear::new(Matrix::new(table, Layout::OutIn, Share::range(0..rows, rows), rows), None, &self.landing)
     }
 
     /// How scores become attention in a layer.
@@ -322,7 +363,11 @@ impl Loader<'_> {
         let mut numbers = Vec::with_capacity(size);
         for name in [&source.tensor].into_iter().chain(&source.more) {
             let tensor = self.stored(&Source { tensor: name.clone(), ..source.clone() })?;
-            check_shape(&tensor, &wanted)?;
+            // A vector of one number may be stored as a number.
+            let is_number = tensor.shape.is_empty() && wanted == [1];
+            if !is_number {
+                check_shape(&tensor, &wanted)?;
+            }
             let all = tensor.to_f32();
             numbers.extend((0..size / pieces).map(|index| all[share.stored(index)]));
         }

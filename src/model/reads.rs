@@ -62,7 +62,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 
 /// Keys that are read and change no number of a finished model in one pass over a text, and why.
 pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("activation_dropout", TRAINING),
     ("attention_dropout", TRAINING),
+    ("attention_probs_dropout_prob", TRAINING),
     ("attn_config.attn_pdrop", TRAINING),
     ("attn_pdrop", TRAINING),
     ("dropout", TRAINING),
@@ -70,6 +72,7 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("embed_dropout", TRAINING),
     ("embedding_dropout", TRAINING),
     ("hidden_dropout", TRAINING),
+    ("hidden_dropout_prob", TRAINING),
     ("layerdrop", TRAINING),
     ("resid_dropout", TRAINING),
     ("resid_pdrop", TRAINING),
@@ -110,6 +113,9 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("trust_remote_code", NAME),
     ("default_prepend_bos", "of prompts, not of the model"),
     ("tokenizer_prepends_bos", "of prompts, not of the model"),
+    ("mtp_layer_types", FURTHER),
+    ("mtp_mlp_layer_types", FURTHER),
+    ("num_nextn_predict_layers", FURTHER),
     ("image_token_index", IMAGES),
     ("mm_tokens_per_image", IMAGES),
     ("vision_config", IMAGES),
@@ -128,6 +134,7 @@ const STORED: &str = "the files say how weights are stored";
 const NEW_WEIGHTS: &str = "of weights that are yet to be trained";
 const NAME: &str = "where the model came from";
 const IMAGES: &str = "of images";
+const FURTHER: &str = "of layers that predict further tokens, beside the model";
 
 /// What the classes of the family of that name read; `None` where the reference has no class.
 pub fn of(family: &str) -> Option<&'static Reads> {

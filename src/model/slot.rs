@@ -46,6 +46,8 @@ pub enum LayerSlot {
     KeySmear,
     /// The score of each head that belongs to no key, `[heads]`.
     Sinks,
+    /// Normalisation of what all heads put out, `[heads * head_size]`.
+    OutputNorm,
     /// Output projection, `[width, heads * head_size]`.
     Output,
     /// Normalisation before the MLP.
@@ -67,6 +69,8 @@ pub enum MlpSlot {
     Gate,
     /// Way in, `[inner, width]`.
     Up,
+    /// What its nonlinearity has learned, `[4]`; see [`Activation::xielu`](super::spec::Activation::xielu).
+    Curve,
     /// Normalisation of the hidden layer, `[inner]`.
     InnerNorm,
     /// Way out, `[width, inner]`.

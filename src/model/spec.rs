@@ -66,6 +66,8 @@ impl Spec {
                 cap: None,
                 clip: None,
                 query_key_norm: None,
+                temperature: None,
+                output_norm: None,
                 sinks: false,
                 smeared_keys: false,
             },
@@ -148,6 +150,14 @@ pub enum Positions {
         slopes: Vec<f32>,
         /// Whether it is Falcon's; see [`Rule::rounded`](super::attention::Rule::rounded).
         rounded: bool,
+    },
+    /// A vector for each position that is added to the embedding and not learned, in Tensor2Tensor's order: for `half` the
+    /// width and number `i` below it, `sin((offset + position) 10000^(-i / (half - 1)))`, then as many cosines.
+    Sinusoidal {
+        /// The number of the first position.
+        offset: usize,
+        /// The number, counted so, whose vector is zero: a padding token's, by mistake.
+        zero: Option<usize>,
     },
 }
 
@@ -239,8 +249,13 @@ pub struct Attention {
     pub cap: Option<f32>,
     /// Numbers of queries, keys and values are cut off beyond it.
     pub clip: Option<f32>,
-    /// Normalisation of queries and keys before they are rotated.
+    /// Normalisation of queries and keys.
     pub query_key_norm: Option<QueryKeyNorm>,
+    /// By how much queries grow with their position.
+    pub temperature: Option<Temperature>,
+    /// Normalisation of what all heads put out, `[heads * head_size]`, before the output projection (sub-LN of Wang et al.
+    /// 2022, in BitNet).
+    pub output_norm: Option<NormKind>,
     /// Whether each head has one more score that belongs to no key: a row sums to less than one.
     pub sinks: bool,
     /// Whether a key is mixed with the one before it (Olsson et al. 2022, Argument 2): after rotation, so that like in
@@ -256,6 +271,30 @@ pub struct QueryKeyNorm {
     pub kind: NormKind,
     /// What is normalised together.
     pub over: NormOver,
+    /// Whether it is the rotated that is normalised, and not what is rotated.
+    pub after_rotation: bool,
+}
+
+/// A factor on rotated queries that grows with their position, so that attention over long texts stays as sharp:
+/// `1 + growth ln(1 + floor((position + first) / period))`. Llama 4 has it where it does not rotate, with `first` 1, and Ministral 3
+/// everywhere, with `first` 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Temperature {
+    /// How fast it grows.
+    pub growth: f32,
+    /// From how many tokens on.
+    pub period: usize,
+    /// The number of the first position.
+    pub first: usize,
+    /// In which layers.
+    pub layers: Vec<bool>,
+}
+
+impl Temperature {
+    /// The factor on a query.
+    pub fn factor(&self, position: usize) -> f32 {
+        1.0 + self.growth * (1.0 + ((position + self.first) / self.period) as f32).ln()
+    }
 }
 
 /// What a normalisation of queries or keys takes together.
@@ -278,8 +317,8 @@ pub struct Mlp {
     pub activation: Activation,
     /// Whether a gate multiplies the hidden layer: `down(activation(gate(x)) * up(x))`.
     pub gated: bool,
-    /// Whether the hidden layer is normalised on the way out.
-    pub inner_norm: bool,
+    /// How the hidden layer is normalised on the way out, where it is.
+    pub inner_norm: Option<NormKind>,
     /// The experts that share the work.
     pub experts: Option<Experts>,
 }
@@ -287,7 +326,7 @@ pub struct Mlp {
 impl Mlp {
     /// An MLP without experts.
     pub fn dense(inner: usize, activation: Activation, gated: bool) -> Self {
-        Self { inner, activation, gated, inner_norm: false, experts: None }
+        Self { inner, activation, gated, inner_norm: None, experts: None }
     }
 }
 
@@ -328,6 +367,18 @@ pub enum Activation {
     Relu,
     /// `max(x, 0)^2`.
     ReluSquared,
+    /// xIELU (Huang and Schlag 2024), whose numbers are learned in each layer: `positive x^2 + linear x` above 0, and
+    /// `negative (exp(min(x, edge)) - 1 - x) + linear x` elsewhere.
+    Xielu {
+        /// Curvature above 0.
+        positive: f32,
+        /// How fast it falls below 0.
+        negative: f32,
+        /// Its slope at 0.
+        linear: f32,
+        /// A number just below 0.
+        edge: f32,
+    },
     /// `x * softmax(x)` over the hidden layer (Elhage et al. 2022).
     Solu,
     /// gpt-oss's gate: `x` cut off above `limit`, `x * sigmoid(1.702 x)`, and the other factor cut off beyond `limit` on both
@@ -339,6 +390,13 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// xIELU with the numbers that a checkpoint has: the two learned ones as what the softplus is taken of, the second less
+    /// its slope at 0, which follows, and the edge.
+    pub fn xielu([positive, negative, linear, edge]: [f32; 4]) -> Self {
+        let softplus = |x: f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
+        Self::Xielu { positive: softplus(positive), negative: linear + softplus(negative), linear, edge }
+    }
+
     /// The activation that configurations call `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -348,6 +406,8 @@ impl Activation {
             "quick_gelu" => Self::GeluSigmoid,
             "relu" => Self::Relu,
             "relu2" => Self::ReluSquared,
+            // As it begins to learn.
+            "xielu" => Self::Xielu { positive: 0.8, negative: 0.8, linear: 0.5, edge: -1e-6 },
             _ => return None,
         })
     }

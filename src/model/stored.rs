@@ -98,7 +98,7 @@ fn slots(spec: &Spec, step: Step) -> Vec<Slot> {
         let slots = places.iter().flat_map(|&place| parts.map(|part| Slot::Layer(layer, place, part)));
         slots.collect()
     };
-    let mlp_places = [MlpSlot::Gate, MlpSlot::Up, MlpSlot::InnerNorm, MlpSlot::Down];
+    let mlp_places = [MlpSlot::Gate, MlpSlot::Up, MlpSlot::Curve, MlpSlot::InnerNorm, MlpSlot::Down];
     match step {
         Step::Embedding => {
             let [gain, bias] = parts.map(Slot::EmbeddingNorm);
@@ -109,7 +109,9 @@ fn slots(spec: &Spec, step: Step) -> Vec<Slot> {
         Step::Keys(layer) => of_layer(layer, &[LayerSlot::Key, LayerSlot::KeyNorm, LayerSlot::KeySmear]),
         Step::Values(layer) => of_layer(layer, &[LayerSlot::Value]),
         Step::Attention(layer) => of_layer(layer, &[LayerSlot::Sinks]),
-        Step::Output(layer) => of_layer(layer, &[LayerSlot::Output, LayerSlot::AttentionPostNorm]),
+        Step::Output(layer) => {
+            of_layer(layer, &[LayerSlot::OutputNorm, LayerSlot::Output, LayerSlot::AttentionPostNorm])
+        }
         Step::MlpNorm(layer) => of_layer(layer, &[LayerSlot::MlpNorm]),
         Step::Mlp(layer) => {
             let experts = spec.mlp.get(layer).and_then(|mlp| mlp.experts).map_or(0, |experts| experts.count);

@@ -40,12 +40,15 @@ pub fn left_out(decoder: &Decoder) -> Vec<&'static str> {
     });
     let position = match spec.positions {
         Positions::Learned { .. } => "learned positions",
+        Positions::Sinusoidal { .. } => "vectors of positions",
         Positions::Rotary { .. } => "rotation by position",
         Positions::Alibi { .. } => "the slope of scores by distance",
     };
     let rest = [
         (biased, "biases"),
         (spec.attention.query_key_norm.is_some(), "the normalisation of queries and keys"),
+        (spec.attention.temperature.is_some(), "the growth of queries with position"),
+        (spec.attention.output_norm.is_some(), "the normalisation of what heads put out"),
         (spec.attention.smeared_keys, "the smearing of keys"),
         (!spec.mlp.is_empty(), "later MLPs"),
     ];

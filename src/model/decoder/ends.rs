@@ -34,13 +34,15 @@ impl Decoder {
         }
     }
 
-    /// The learned vectors of positions `start..start + tokens` that the residual stream begins with, `[tokens, width]`;
+    /// The vectors of positions `start..start + tokens` that the residual stream begins with, `[tokens, width]`;
     /// `None` where there are none in it.
     pub fn position_rows(&self, start: usize, tokens: usize) -> Result<Option<Tensor>> {
         match (&self.positions, &self.spec.positions) {
-            (Some(positions), &Positions::Learned { offset, read_by: ReadBy::Everything }) => {
-                positions.rows(&indices(offset + start, tokens), &self.device).map(Some)
-            }
+            (
+                Some(positions),
+                &(Positions::Learned { offset, read_by: ReadBy::Everything }
+                | Positions::Sinusoidal { offset, .. }),
+            ) => positions.rows(&indices(offset + start, tokens), &self.device).map(Some),
             _ => Ok(None),
         }
     }
@@ -81,10 +83,14 @@ impl Decoder {
     /// belongs to no head. A normalisation of what attention writes divides as it does for the whole.
     pub fn write(&self, layer: usize, part: &Tensor, whole: &Tensor) -> Result<Tensor> {
         let weights = &self.layers[layer];
-        let written = weights.output.product(part)?;
+        let (part, whole) = match &weights.output_norm {
+            Some(norm) => (norm.of_part(part, whole)?, norm.apply(whole)?),
+            None => (part.clone(), whole.clone()),
+        };
+        let written = weights.output.product(&part)?;
         let written = match &weights.post_norm {
             Some(norm) if self.spec.norm.place.is_after() => {
-                norm.of_part(&written, &weights.output.forward(whole)?)?
+                norm.of_part(&written, &weights.output.forward(&whole)?)?
             }
             _ => written,
         };

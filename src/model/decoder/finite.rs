@@ -99,7 +99,7 @@ impl Decoder {
         if let Some(found) = found(Step::Attention(layer), broken(&outputs, 1)?) {
             return Ok(found);
         }
-        let span = Span { sequences: 1, start: 0, angles: Angles::new(), rules: trace.rules.clone() };
+        let span = Span { sequences: 1, start: 0, angles: Angles::default(), rules: trace.rules.clone() };
         let values = self.after_heads(layer, &x, outputs, &span, &edit::NONE)?;
         let of_output = found(Step::Output(layer), broken(&values.between, 0)?);
         let of_norm = match &weights.mlp {

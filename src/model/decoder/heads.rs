@@ -11,8 +11,14 @@ use crate::model::{
     trace::LayerTrace,
 };
 
-/// Cosines and sines of each rotation there is, each `[tokens, size / 2]`.
-pub type Angles = Vec<(Tensor, Tensor)>;
+/// What positions do to queries and keys.
+#[derive(Default)]
+pub struct Angles {
+    /// Cosines and sines of each rotation there is, each `[tokens, size / 2]`.
+    rotations: Vec<(Tensor, Tensor)>,
+    /// Factors on queries, `[tokens, 1]`, where they grow.
+    temperature: Option<Tensor>,
+}
 
 impl Decoder {
     /// What queries and keys are made of: the normalised residual stream, `[sequences * tokens, width]`, with positions
@@ -40,9 +46,18 @@ impl Decoder {
     ) -> Result<Tensor> {
         let LayerWeights { query, query_norm, .. } = &self.layers[layer];
         let flat = self.clipped(query.forward(placed)?)?;
-        let queries = self.split_normed(&flat, query_norm.as_ref(), sequences)?;
-        let Some((rotary, angles)) = self.rotation(layer, angles) else { return Ok(queries) };
-        rotate(rotary, rotary.pairing, &queries, angles)
+        let queries = self.normed(&flat, query_norm.as_ref(), sequences, |queries| {
+            match self.rotation(layer, angles) {
+                Some((rotary, angles)) => rotate(rotary, rotary.pairing, &queries, angles),
+                None => Ok(queries),
+            }
+        })?;
+        match (&angles.temperature, &self.spec.attention.temperature) {
+            (Some(factors), Some(temperature)) if temperature.layers[layer] => {
+                Ok(queries.broadcast_mul(factors)?)
+            }
+            _ => Ok(queries),
+        }
     }
 
     /// The keys of a layer, `[sequences, kv_heads, tokens, head_size]`, rotated and not yet smeared.
@@ -55,20 +70,32 @@ impl Decoder {
     ) -> Result<Tensor> {
         let LayerWeights { key, key_norm, .. } = &self.layers[layer];
         let flat = self.clipped(key.forward(placed)?)?;
-        let keys = self.split_normed(&flat, key_norm.as_ref(), sequences)?;
-        match self.rotation(layer, angles) {
+        self.normed(&flat, key_norm.as_ref(), sequences, |keys| match self.rotation(layer, angles) {
             None => Ok(keys),
             Some((rotary, angles)) if rotary.keys_otherwise => {
                 let pairing = rotary.pairing.other();
                 reordered(rotary, pairing, &rotate(rotary, pairing, &keys, angles)?)
             }
             Some((rotary, angles)) => rotate(rotary, rotary.pairing, &keys, angles),
-        }
+        })
     }
 
-    /// `[sequences * tokens, heads * head_size]`, normalised, as `[sequences, heads, tokens, head_size]`.
-    fn split_normed(&self, flat: &Tensor, norm: Option<&NormWeights>, sequences: usize) -> Result<Tensor> {
-        self.normed_heads(flat, norm, sequences, flat.dim(1)? / self.spec.head_size)
+    /// `[sequences * tokens, heads * head_size]`, normalised and rotated in the order of the family, as
+    /// `[sequences, heads, tokens, head_size]`.
+    fn normed(
+        &self,
+        flat: &Tensor,
+        norm: Option<&NormWeights>,
+        sequences: usize,
+        rotated: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let heads = flat.dim(1)? / self.spec.head_size;
+        if !self.spec.attention.query_key_norm.is_some_and(|norm| norm.after_rotation) {
+            return rotated(self.normed_heads(flat, norm, sequences, heads)?);
+        }
+        let turned = rotated(self.split_heads(flat, sequences, heads)?)?;
+        let flat = turned.transpose(1, 2)?.contiguous()?.reshape(flat.dims())?;
+        self.normed_heads(&flat, norm, sequences, heads)
     }
 
     pub(super) fn clipped(&self, flat: Tensor) -> Result<Tensor> {
@@ -126,9 +153,16 @@ impl Decoder {
         Ok((queries.squeeze(0)?, self.keys(layer, &placed, 1, &angles)?.squeeze(0)?))
     }
 
-    /// Cosines and sines of each rotation for positions `start..start + tokens` of a sequence of `total` tokens.
+    /// What positions `start..start + tokens` of a sequence of `total` tokens do.
     pub(super) fn angles(&self, start: usize, tokens: usize, total: usize) -> Result<Angles> {
-        let Positions::Rotary { tables, .. } = &self.spec.positions else { return Ok(Angles::new()) };
+        let temperature = self.spec.attention.temperature.as_ref().map(|temperature| {
+            let factors: Vec<f32> = (start..start + tokens).map(|at| temperature.factor(at)).collect();
+            Tensor::from_vec(factors, (tokens, 1), &self.device)
+        });
+        let temperature = temperature.transpose()?;
+        let Positions::Rotary { tables, .. } = &self.spec.positions else {
+            return Ok(Angles { temperature, ..Angles::default() });
+        };
         let positions: Vec<f32> = (start..start + tokens).map(|position| position as f32).collect();
         let positions = Tensor::from_vec(positions, (tokens, 1), &Device::Cpu)?;
         let table = |table: &Rotary| {
@@ -138,7 +172,7 @@ impl Decoder {
             let turned = if table.backwards { angles.neg()? } else { angles };
             Ok((placed(turned.cos()?)?, placed(turned.sin()?)?))
         };
-        tables.iter().map(table).collect()
+        Ok(Angles { rotations: tables.iter().map(table).collect::<Result<_>>()?, temperature })
     }
 
     /// The rotation of a layer and its cosines and sines, where there is one.
@@ -149,7 +183,7 @@ impl Decoder {
     ) -> Option<(&'a Rotary, &'a (Tensor, Tensor))> {
         match &self.spec.positions {
             Positions::Rotary { tables, of_layer } => {
-                of_layer[layer].map(|table| (&tables[table], &angles[table]))
+                of_layer[layer].map(|table| (&tables[table], &angles.rotations[table]))
             }
             _ => None,
         }

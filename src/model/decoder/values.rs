@@ -137,7 +137,7 @@ impl Decoder {
         };
         let parts = (0..spec.heads).map(one).collect::<Result<Vec<_>>>()?;
         let heads = self.write(layer, &Tensor::cat(&parts, 0)?, &whole)?;
-        let span = Span { sequences: 1, start: query, angles: Angles::new(), rules: trace.rules.clone() };
+        let span = Span { sequences: 1, start: query, angles: Angles::default(), rules: trace.rules.clone() };
         let values = self.after_heads(layer, &stream, outputs, &span, edits)?;
         let weights = &self.layers[layer];
         let on_sum = |norm: Option<&NormWeights>| norm.filter(|_| spec.norm.place == NormPlace::Sum).cloned();
@@ -172,7 +172,7 @@ impl Decoder {
             return Ok(outputs.squeeze(0)?);
         }
         let rules = trace.rules.clone();
-        let span = Span { sequences: 1, start: tokens.start, angles: Angles::new(), rules };
+        let span = Span { sequences: 1, start: tokens.start, angles: Angles::default(), rules };
         let values = self.after_heads(layer, &stream, outputs, &span, &edit::NONE)?;
         match (part, values.mlp) {
             (Part::Mlp, Some(mlp)) => Ok(mlp),

@@ -27,7 +27,8 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let mut spec = spec(config)?;
     if config.flag("use_qk_norm", false)? {
         let over = NormOver::HeadWithItsGains;
-        spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Layer, over });
+        spec.attention.query_key_norm =
+            Some(QueryKeyNorm { kind: NormKind::Layer, over, after_rotation: false });
     }
     named(config, weights, spec)
 }

@@ -224,6 +224,11 @@ pub fn llama_spec(config: &Config, shape: Shape) -> Result<Spec> {
     Ok(spec)
 }
 
+/// The cap that `key` gives.
+pub fn cap(config: &Config, key: &str) -> Result<Option<f32>> {
+    Ok(Some(config.number(key, 0.0)? as f32).filter(|&cap| cap > 0.0))
+}
+
 /// `sliding_window`, where it is there.
 pub fn window(config: &Config) -> Result<Option<usize>> {
     Ok(config.optional_length("sliding_window")?.filter(|&window| window > 0))

@@ -77,7 +77,7 @@ fn capped(config: &Config, weights: &Weights, place: NormPlace) -> Result<Plan> 
     spec.norm.place = place;
     let rotary = rotary::read(&config, spec.head_size, spec.context, rotary::Defaults::default())?;
     spec.positions = Positions::rotary(rotary, spec.layers);
-    spec.attention.cap = cap(&config, "attn_logit_softcapping")?;
+    spec.attention.cap = common::cap(&config, "attn_logit_softcapping")?;
     spec.attention.windows = common::windows(&config, spec.layers, |layer| layer % 2 == 0)?;
     named(&config, weights, spec, &NAMES)
 }
@@ -98,7 +98,8 @@ pub fn plan3(config: &Config, weights: &Weights) -> Result<Plan> {
     }));
     let shape = common::shape(&config)?;
     let mut spec = second(&config, shape)?;
-    spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
+    spec.attention.query_key_norm =
+        Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head, after_rotation: false });
     let pattern =
         config.optional_length("sliding_window_pattern")?.filter(|&pattern| pattern > 0).unwrap_or(6);
     let slides = |layer: usize| !(layer + 1).is_multiple_of(pattern);
@@ -155,13 +156,8 @@ fn second(config: &Config, shape: Shape) -> Result<Spec> {
         bail!("{}: key `query_pre_attn_scalar` is {scalar}; it must be above 0", config.origin());
     }
     spec.attention.scale = vec![(1.0 / scalar.sqrt()) as f32; spec.layers];
-    spec.logits.cap = cap(config, "final_logit_softcapping")?;
+    spec.logits.cap = common::cap(config, "final_logit_softcapping")?;
     Ok(spec)
-}
-
-/// The cap that `key` gives.
-fn cap(config: &Config, key: &str) -> Result<Option<f32>> {
-    Ok(Some(config.number(key, 0.0)? as f32).filter(|&cap| cap > 0.0))
 }
 
 fn named(config: &Config, weights: &Weights, spec: Spec, names: &'static Names) -> Result<Plan> {

@@ -3,8 +3,10 @@
 //!
 //! To add a family, write its page and put its line in [`FAMILIES`]; `tests/reference` makes checkpoints to test it.
 
+mod apertus;
 mod attn_only;
 mod biogpt;
+mod bitnet;
 mod bloom;
 mod cohere;
 pub mod common;
@@ -26,10 +28,13 @@ mod gptj;
 mod granite;
 mod heads;
 mod helium;
+mod hunyuan;
 mod llama;
+mod mellum;
 mod mistral;
 mod mixtral;
 mod mpt;
+mod nanochat;
 mod nanogpt;
 mod nemotron;
 mod olmo;
@@ -47,6 +52,7 @@ mod starcoder2;
 mod ties;
 mod transformer_lens;
 mod wrapping;
+mod xglm;
 
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, sync::LazyLock};
 
@@ -78,6 +84,7 @@ pub struct Family {
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
+    Family { name: "apertus", models: "Apertus", hub: apertus::plan, gguf: None },
     Family { name: "arcee", models: "AFM 4.5B", hub: nemotron::arcee, gguf: None },
     Family {
         name: "attn-only",
@@ -86,6 +93,7 @@ pub const FAMILIES: &[Family] = &[
         gguf: None,
     },
     Family { name: "biogpt", models: "BioGPT", hub: biogpt::plan, gguf: None },
+    Family { name: "bitnet", models: "BitNet b1.58 that is not quantised", hub: bitnet::plan, gguf: None },
     Family { name: "bloom", models: "BLOOM, BLOOMZ", hub: bloom::plan, gguf: Some(&gguf::BLOOM) },
     Family { name: "codegen", models: "CodeGen 1 and 2", hub: gptj::codegen, gguf: None },
     Family { name: "cohere", models: "Command R, Aya", hub: cohere::plan, gguf: Some(&gguf::COHERE) },
@@ -138,6 +146,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gptj", models: "GPT-J", hub: gptj::plan, gguf: Some(&gguf::GPTJ) },
     Family { name: "granite", models: "Granite 3, dense", hub: granite::plan, gguf: Some(&gguf::GRANITE) },
     Family { name: "helium", models: "Helium 1", hub: helium::plan, gguf: None },
+    Family { name: "hunyuan_v1_dense", models: "Hunyuan, dense", hub: hunyuan::plan, gguf: None },
     Family { name: "jais2", models: "Jais 2", hub: nemotron::jais2, gguf: None },
     Family {
         name: "llama",
@@ -145,7 +154,14 @@ pub const FAMILIES: &[Family] = &[
         hub: llama::plan,
         gguf: Some(&gguf::LLAMA),
     },
+    Family { name: "mellum", models: "Mellum 2", hub: mellum::plan, gguf: None },
     Family { name: "ministral", models: "Ministral 8B of 2024", hub: mistral::ministral, gguf: None },
+    Family {
+        name: "ministral3",
+        models: "Ministral 3, its text model",
+        hub: mistral::ministral3,
+        gguf: None,
+    },
     Family {
         name: "mistral",
         models: "Mistral 7B, Nemo, Small (in GGUF they are llama)",
@@ -154,6 +170,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { name: "mixtral", models: "Mixtral", hub: mixtral::plan, gguf: Some(&gguf::MIXTRAL) },
     Family { name: "mpt", models: "MPT", hub: mpt::plan, gguf: Some(&gguf::MPT) },
+    Family { name: "nanochat", models: "nanochat, converted", hub: nanochat::plan, gguf: None },
     Family { name: "nanogpt", models: "checkpoints of nanoGPT (ckpt.pt)", hub: nanogpt::plan, gguf: None },
     Family { name: "nemotron", models: "Nemotron 3 and 4, Minitron", hub: nemotron::plan, gguf: None },
     Family { name: "olmo", models: "OLMo 1", hub: olmo::plan, gguf: Some(&gguf::OLMO) },
@@ -188,6 +205,7 @@ pub const FAMILIES: &[Family] = &[
         gguf: None,
     },
     Family { name: "vaultgemma", models: "VaultGemma", hub: gemma::vault, gguf: None },
+    Family { name: "xglm", models: "XGLM", hub: xglm::plan, gguf: None },
 ];
 
 /// The family of configurations that name none, where their keys tell.

@@ -96,7 +96,7 @@ fn read_attention(config: &Config, spec: &mut Spec) -> Result<()> {
     spec.attention.clip = (clip > 0.0).then_some(clip);
     if config.flag("qk_ln", false)? {
         spec.attention.query_key_norm =
-            Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::AllHeads });
+            Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::AllHeads, after_rotation: false });
     }
     config.finish()
 }

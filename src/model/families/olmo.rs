@@ -66,7 +66,8 @@ pub fn plan3(config: &Config, weights: &Weights) -> Result<Plan> {
 fn normed_after(config: &Config, mut spec: Spec) -> Result<Spec> {
     spec.norm.epsilon = config.number("rms_norm_eps", 1e-5)? as f32;
     spec.norm.place = NormPlace::After;
-    spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::AllHeads });
+    spec.attention.query_key_norm =
+        Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::AllHeads, after_rotation: false });
     Ok(spec)
 }
 

@@ -45,7 +45,8 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     spec.context = rotary.reach(shape.context);
     spec.positions = Positions::rotary(rotary, shape.layers);
     if config.flag("qk_layernorm", true)? {
-        spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::Head });
+        spec.attention.query_key_norm =
+            Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::Head, after_rotation: false });
     }
     let inner = config.count("intermediate_size")?;
     spec.mlp = vec![Mlp::dense(inner, activation(&config, "hidden_act", "relu2")?, false); shape.layers];

@@ -41,7 +41,8 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     spec.positions = Positions::rotary(rotary, shape.layers);
     spec.parallel = true;
     if config.flag("qk_layernorm", false)? {
-        spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::Head });
+        spec.attention.query_key_norm =
+            Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::Head, after_rotation: false });
     }
     let inner = config.count("intermediate_size")?;
     spec.mlp = vec![Mlp::dense(inner, activation(config, "hidden_act", "gelu_new")?, false); shape.layers];

@@ -62,7 +62,7 @@ pub fn qwen3_moe(config: &Config, weights: &Weights) -> Result<Plan> {
 
 /// Each head by itself, all with the same gains.
 pub(super) const HEAD_NORM: Option<QueryKeyNorm> =
-    Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
+    Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head, after_rotation: false });
 
 /// The configuration with what all of them take for granted, and what it says in all of them.
 fn read(config: &Config) -> Result<(Config, Spec)> {

@@ -26,6 +26,10 @@ pub struct Defaults {
     pub pairing: Pairing,
     /// Whether queries and keys are turned the other way.
     pub backwards: bool,
+    /// Whether `alpha` beside the kind `dynamic` stretches the base once for all.
+    pub alpha: bool,
+    /// Keys of the object that describes the rotation which the page reads for itself.
+    pub others: &'static [&'static str],
 }
 
 impl Default for Defaults {
@@ -36,6 +40,8 @@ impl Default for Defaults {
             keys: ["rope_theta", "partial_rotary_factor"],
             pairing: Pairing::Halves,
             backwards: false,
+            alpha: false,
+            others: &[],
         }
     }
 }
@@ -87,6 +93,13 @@ pub fn by_kind(
     };
     let of_layer = slides.iter().map(|&slides| Some(usize::from(slides))).collect();
     Ok(Positions::Rotary { tables: vec![full, sliding], of_layer })
+}
+
+/// The object that describes the rotation, empty where there is none; what is read of it here is not read there.
+pub fn described(config: &Config) -> Result<Config> {
+    let (key, scaling) = scaling(config)?;
+    let values = scaling.and_then(Value::as_object).cloned().unwrap_or_default();
+    Ok(config.rotation(values, key))
 }
 
 /// The object that describes the rotation, and its key.
@@ -142,6 +155,10 @@ fn of(
             config.origin()
         );
     }
+    for key in defaults.others {
+        scaling.get(key);
+    }
+    let alpha = if defaults.alpha { scaling.number("alpha", 0.0)? } else { 0.0 };
     let reading = Reading { scaling: &scaling, theta, size, context, old_context };
     let (frequencies, factor) = match kind {
         "default" => (Frequencies::Fixed(rotary::plain(theta, size)), 1.0),
@@ -149,6 +166,11 @@ fn of(
             let factor = reading.factor()?;
             let slower = |frequency: f32| frequency / factor as f32;
             (Frequencies::Fixed(rotary::plain(theta, size).into_iter().map(slower).collect()), 1.0)
+        }
+        "dynamic" if alpha > 0.0 => {
+            scaling.get("factor");
+            let stretch = alpha.powf(size as f64 / (size as f64 - 2.0));
+            (Frequencies::Fixed(rotary::plain(theta * stretch, size)), 1.0)
         }
         "dynamic" => (Frequencies::Dynamic { limit: context, theta, factor: reading.factor()? }, 1.0),
         "llama3" => (Frequencies::Fixed(reading.llama3()?), 1.0),

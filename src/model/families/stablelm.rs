@@ -29,8 +29,11 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let parallel = config.flag("use_parallel_residual", false)?;
     spec.parallel = parallel;
     if config.flag("qk_layernorm", false)? {
-        spec.attention.query_key_norm =
-            Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::HeadWithItsGains });
+        spec.attention.query_key_norm = Some(QueryKeyNorm {
+            kind: NormKind::Layer,
+            over: NormOver::HeadWithItsGains,
+            after_rotation: false,
+        });
     }
     let inner = config.count("intermediate_size")?;
     spec.mlp = vec![Mlp::dense(inner, activation(config, "hidden_act", "silu")?, true); shape.layers];

@@ -68,9 +68,9 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let inner = config.optional_count("d_mlp")?.unwrap_or(4 * shape.width);
     if !config.flag("attn_only", false)? {
         let (activation, inner_norm) = match config.text("act_fn", "")? {
-            "solu" => (Activation::Solu, false),
-            "solu_ln" => (Activation::Solu, true),
-            _ => (activation(config, "act_fn", "")?, false),
+            "solu" => (Activation::Solu, None),
+            "solu_ln" => (Activation::Solu, Some(NormKind::Layer)),
+            _ => (activation(config, "act_fn", "")?, None),
         };
         spec.mlp = vec![Mlp { inner_norm, ..Mlp::dense(inner, activation, false) }; shape.layers];
     }
@@ -143,7 +143,8 @@ fn norms(config: &Config, names: &Names, spec: &mut Spec) -> Result<Weighted> {
         spec.norm.last_kind = Some(NormKind::Rms);
     }
     if config.flag("use_qk_norm", false)? {
-        spec.attention.query_key_norm = Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head });
+        spec.attention.query_key_norm =
+            Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::Head, after_rotation: false });
     }
     // The hidden layer's has weights only where all are LayerNorms with weights.
     Ok(Weighted { layers, inner: layers && kind == NormKind::Layer })

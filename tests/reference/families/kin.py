@@ -27,6 +27,9 @@ YARN = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_positio
 GQA = dict(num_attention_heads=4, num_key_value_heads=2)
 BIASES = dict(attention_bias=True, mlp_bias=True)
 HALF = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.75)
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12, head_dim=8, sliding_window=4)
+XGLM = dict(d_model=18, ffn_dim=20, num_layers=2, attention_heads=3, hidden_size=..., intermediate_size=..., num_hidden_layers=...)
+XGLM |= dict(num_key_value_heads=..., num_attention_heads=...)
 
 
 def model(kind, **options):
@@ -125,4 +128,73 @@ CASES = {
     ),
     "biogpt": case("biogpt", num_key_value_heads=...),
     "biogpt-plain": case("biogpt", num_key_value_heads=..., scale_embedding=False, hidden_act="relu", tie_word_embeddings=False),
+    "apertus": case("apertus", rope_parameters=LLAMA3, stored=True, num_hidden_layers=2, hidden_size=12, intermediate_size=16),
+    "apertus-gqa": case("apertus", **GQA, attention_bias=True, tie_word_embeddings=True, rope_parameters=YARN),
+    "apertus-default": case("apertus", rewrite=without("rope_parameters")),
+    "apertus-silu": case("apertus", hidden_act="silu", rms_norm_eps=0.02, rope_parameters=LLAMA3),
+    "hunyuan_v1_dense": case(
+        "hunyuan_v1_dense",
+        head_dim=8,
+        attention_bias=True,
+        rope_parameters=dict(rope_type="dynamic", rope_theta=100.0, alpha=50.0, factor=1.0),
+        stored=True,
+        hidden_size=16,
+        intermediate_size=16,
+    ),
+    "hunyuan_v1_dense-gqa": case("hunyuan_v1_dense", **GQA, head_dim=6, tie_word_embeddings=True, rms_norm_eps=0.02),
+    "hunyuan_v1_dense-dynamic": case(
+        "hunyuan_v1_dense",
+        head_dim=10,
+        max_position_embeddings=9,
+        rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0),
+        rewrite=older_keys,
+    ),
+    "nanochat": case("nanochat", hidden_size=18, intermediate_size=20, final_logit_softcapping=2.0, stored=True, spread=0.5),
+    "nanochat-biased": case(
+        "nanochat", **GQA, attention_bias=True, rms_norm_eps=0.02, tie_word_embeddings=True, rope_parameters=YARN, spread=0.5
+    ),
+    "nanochat-uncapped": case("nanochat", final_logit_softcapping=None, hidden_act="silu", spread=0.5),
+    "ministral3": case(
+        "ministral3",
+        head_dim=10,
+        hidden_size=12,
+        intermediate_size=16,
+        rope_parameters=YARN | dict(llama_4_scaling_beta=0.7, original_max_position_embeddings=4, max_position_embeddings=48),
+        stored=True,
+    ),
+    "ministral3-window": case(
+        "ministral3",
+        **GQA,
+        head_dim=6,
+        sliding_window=5,
+        tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="default", rope_theta=100.0, llama_4_scaling_beta=0.4, original_max_position_embeddings=3),
+    ),
+    "ministral3-default": case("ministral3", head_dim=8, rewrite=without("rope_parameters")),
+    "bitnet": case("bitnet", hidden_size=18, intermediate_size=20, attention_bias=True, stored=True),
+    "bitnet-gqa": case("bitnet", **GQA, hidden_act="silu", rms_norm_eps=0.02, tie_word_embeddings=True, rope_parameters=LLAMA3),
+    "xglm": case(
+        "xglm",
+        **XGLM,
+        stored=True,
+    ),
+    "xglm-pad": case(
+        "xglm",
+        **XGLM | dict(d_model=30, attention_heads=5),
+        pad_token_id=5,
+        scale_embedding=False,
+        activation_function="relu",
+        tie_word_embeddings=False,
+    ),
+    "mellum": case(
+        "mellum",
+        **EXPERTS,
+        num_hidden_layers=3,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        mlp_layer_types=["sparse", "dense", "sparse"],
+        rope_parameters=dict(
+            full_attention=YARN, sliding_attention=dict(rope_type="default", rope_theta=50.0)
+        ),
+    ),
+    "mellum-gqa": case("mellum", **EXPERTS | GQA, attention_bias=True, norm_topk_prob=False, tie_word_embeddings=True),
 }

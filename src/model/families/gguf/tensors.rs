@@ -124,6 +124,8 @@ fn usual(place: LayerSlot) -> Option<&'static str> {
         LayerSlot::Mlp(MlpSlot::Gate) => "ffn_gate",
         LayerSlot::Mlp(MlpSlot::Up) => "ffn_up",
         LayerSlot::Mlp(MlpSlot::Down) => "ffn_down",
-        LayerSlot::Mlp(MlpSlot::InnerNorm) | LayerSlot::Expert(..) | LayerSlot::KeySmear => return None,
+        LayerSlot::OutputNorm => "attn_sub_norm",
+        LayerSlot::Mlp(MlpSlot::InnerNorm) => "ffn_sub_norm",
+        LayerSlot::Mlp(MlpSlot::Curve) | LayerSlot::Expert(..) | LayerSlot::KeySmear => return None,
     })
 }
