@@ -79,7 +79,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
         }
     } else {
         let weights = trace.row(head, query)?;
-        let sink = model.decoder.spec.attention.sinks.then(|| sink_share(&weights));
+        let sink = model.decoder.spec.attention.has_sinks_in_rows().then(|| sink_share(&weights));
         let row = Row { model: &info.name, head, tokens: &tokens, query, weights: &weights, sink };
         match format {
             ShowFormat::Ansi => row.ansi(ramp),

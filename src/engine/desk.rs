@@ -270,7 +270,7 @@ impl Desk {
 
     /// What a row gives to its head's sink, where heads have one.
     fn sink(&self, row: &[f32]) -> Option<f32> {
-        self.model.decoder.spec.attention.sinks.then(|| explain::sink_share(row))
+        self.model.decoder.spec.attention.has_sinks_in_rows().then(|| explain::sink_share(row))
     }
 
     /// Attention to the query token from itself and later ones, and the whole pattern pooled. The map is kept for the

@@ -37,6 +37,9 @@ pub struct Rule {
     pub window: Option<usize>,
     /// The score of each head that belongs to no key, `[heads]`; empty without sinks.
     pub sinks: Vec<f32>,
+    /// Whether rows are shown without it, as the softmax over keys, and it closes what the head puts out by as much as it would
+    /// have taken: see [`Rows::shares`].
+    pub gated: bool,
     /// Edges that do not count.
     pub cuts: Vec<Cut>,
 }
@@ -74,6 +77,7 @@ impl Rule {
             rounded: self.rounded,
             window: self.window,
             sink: self.sinks.get(head).copied(),
+            gated: self.gated,
         }
     }
 }
@@ -90,6 +94,7 @@ struct HeadRule<'a> {
     rounded: bool,
     window: Option<usize>,
     sink: Option<f32>,
+    gated: bool,
 }
 
 impl HeadRule<'_> {
@@ -113,8 +118,10 @@ impl HeadRule<'_> {
         }
     }
 
-    /// Turns the scores of queries from `first` on, `[rows, keys]` with the factor applied, into attention in place.
-    fn attention(&self, scores: &mut [f32], keys: usize, first: usize) {
+    /// Turns the scores of queries from `first` on, `[rows, keys]` with the factor applied, into attention in place, and tells
+    /// [`Rows::shares`].
+    fn attention(&self, scores: &mut [f32], keys: usize, first: usize) -> Vec<f32> {
+        let mut shares = Vec::new();
         for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
             let query = first + row;
             let from = self.first_key(query);
@@ -129,14 +136,23 @@ impl HeadRule<'_> {
             }
             let cut = self.cut(query, false, f32::NEG_INFINITY, &mut scores[..=query]);
             let visible = &mut scores[from..=query];
-            match cut && visible.iter().all(|&score| score == f32::NEG_INFINITY) {
-                true => visible.fill(0.0),
-                false => host::softmax(visible, self.sink),
+            let is_empty = cut && visible.iter().all(|&score| score == f32::NEG_INFINITY);
+            match self.sink.filter(|_| self.gated) {
+                Some(sink) => {
+                    shares.push(if is_empty { 0.0 } else { host::share_beside(visible, sink) });
+                    host::softmax(visible, None);
+                }
+                None if !is_empty => host::softmax(visible, self.sink),
+                None => {}
+            }
+            if is_empty {
+                visible.fill(0.0);
             }
             scores[..from].fill(0.0);
             scores[query + 1..].fill(0.0);
             self.cut(query, true, 0.0, &mut scores[..=query]);
         }
+        shares
     }
 }
 
@@ -161,6 +177,9 @@ pub struct Rows<'a> {
     pub seen_from: usize,
     /// `[rows, keys]`.
     pub weights: &'a [f32],
+    /// Factors on what the head puts out at each query, `[rows]`: the share of the keys beside a sink that is a gate. Empty
+    /// without such, and where an accelerator shows rows.
+    pub shares: &'a [f32],
 }
 
 impl Rows<'_> {
@@ -219,7 +238,7 @@ impl Tile<'_> {
         let (_, heads, rows, keys) = self.weights.dims4()?;
         for (index, weights) in self.to_host(self.weights)?.chunks_exact(rows * keys).enumerate() {
             let place = Place { layer: self.layer, sequence: index / heads, head: index % heads };
-            see(place, &Rows { first: self.first, keys, seen_from: 0, weights });
+            see(place, &Rows { first: self.first, keys, seen_from: 0, weights, shares: &[] });
         }
         Ok(())
     }
@@ -300,6 +319,7 @@ mod tests {
             Rule { sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
             Rule { cuts: cuts.clone(), window: Some(9), cap: Some(1.5), ..plain.clone() },
             Rule { cuts, sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
+            Rule { sinks: vec![-1.0, 0.0, 1.0, 5.0], gated: true, ..plain.clone() },
             plain,
         ];
         for rule in &rules {
@@ -325,7 +345,7 @@ mod tests {
         assert_eq!(host_rows.len(), sequences * heads * tokens);
         for (place, row) in &host_rows {
             let sum = row.iter().sum::<f32>();
-            let is_whole = inputs.rule.sinks.is_empty();
+            let is_whole = inputs.rule.sinks.is_empty() || inputs.rule.gated;
             assert!(
                 !inputs.rule.cuts.is_empty() || ((sum - 1.0).abs() < 1e-5) == is_whole,
                 "{place:?} sums to {sum}"

@@ -312,6 +312,13 @@ pub fn softmax(scores: &mut [f32], sink: Option<f32>) {
     );
 }
 
+/// What a softmax would leave to `scores` beside another score `sink`.
+pub fn share_beside(scores: &[f32], sink: f32) -> f32 {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = scores.iter().map(|score| exp(score - largest)).sum();
+    sigmoid(largest + total.ln() - sink)
+}
+
 /// Caps numbers softly in place, so that they stay below `cap`: `cap * tanh(x / cap)`.
 pub fn softcap(numbers: &mut [f32], cap: f32) {
     pulp::Arch::new().dispatch(

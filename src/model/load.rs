@@ -226,7 +226,8 @@ impl Loader<'_> {
             _ => (Vec::new(), false),
         };
         let (scale, window) = (attention.scale[layer], attention.windows[layer]);
-        Ok(Rule { scale, cap: attention.cap, slopes, rounded, window, sinks, cuts: Vec::new() })
+        let (cap, gated, cuts) = (attention.cap, attention.gated, Vec::new());
+        Ok(Rule { scale, cap, slopes, rounded, window, sinks, cuts, gated })
     }
 
     fn layer_linear(&self, layer: usize, place: LayerSlot, shape: [usize; 2]) -> Result<Linear> {

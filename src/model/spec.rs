@@ -69,6 +69,7 @@ impl Spec {
                 temperature: None,
                 output_norm: None,
                 sinks: false,
+                gated: false,
                 smeared_keys: false,
             },
             parallel: false,
@@ -258,10 +259,20 @@ pub struct Attention {
     pub output_norm: Option<NormKind>,
     /// Whether each head has one more score that belongs to no key: a row sums to less than one.
     pub sinks: bool,
+    /// Whether rows are told without sinks all the same, and these are gates: a head's output is multiplied by
+    /// `sigmoid(logsumexp(scores) - sink)`, which is the share that keys would have (GraniteSWA as transformers shows it).
+    pub gated: bool,
     /// Whether a key is mixed with the one before it (Olsson et al. 2022, Argument 2): after rotation, so that like in
     /// the paper a key brings its position along, `k[j] <- s k[j] + (1 - s) k[j-1]` with `s = sigmoid(alpha)` of the
     /// key's head. The first key stays as it is.
     pub smeared_keys: bool,
+}
+
+impl Attention {
+    /// Whether what a row lacks to one is its sink's.
+    pub fn has_sinks_in_rows(&self) -> bool {
+        self.sinks && !self.gated
+    }
 }
 
 /// Normalisation of queries and keys.

@@ -250,12 +250,13 @@ impl Trace {
         let mut out = Vec::with_capacity(queries.len() * size);
         super::linear::with_host(&values, |values| {
             self.rows(head, queries, |rows| {
-                for (_, row) in rows.iter() {
+                for (index, (_, row)) in rows.iter().enumerate() {
+                    let share = rows.shares.get(index).copied().unwrap_or(1.0);
                     let start = out.len();
                     out.resize(start + size, 0.0);
                     for (weight, value) in row.iter().zip(values.chunks_exact(size)) {
                         for (out, value) in out[start..].iter_mut().zip(value) {
-                            *out += weight * value;
+                            *out += share * weight * value;
                         }
                     }
                 }

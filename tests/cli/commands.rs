@@ -380,7 +380,7 @@ fn the_families_are_listed_with_their_names_and_models() {
         assert!(line.ends_with(family.models), "{line}");
         assert!(family.gguf.is_none_or(|gguf| line.contains(gguf.name)), "{line}");
     }
-    assert!(list.contains("gpt_neox          gptneox     GPT-NeoX, Pythia"), "{list}");
+    assert!(list.contains("gpt_neox          gptneox        GPT-NeoX, Pythia"), "{list}");
     // The names are those that an unknown one is answered with, in order and once.
     let names: Vec<&str> = attnscope::model::families::FAMILIES.iter().map(|family| family.name).collect();
     assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");

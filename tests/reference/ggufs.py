@@ -16,6 +16,8 @@ FILE = "model.gguf"
 # Architectures by `model_type`, where they are called otherwise.
 ARCHITECTURES = {
     "cohere": "command-r",
+    "glm": "chatglm",
+    "hunyuan_v1_dense": "hunyuan-dense",
     "gemma3_text": "gemma3",
     "gpt_bigcode": "starcoder",
     "gpt_neox": "gptneox",
@@ -27,7 +29,7 @@ ARCHITECTURES = {
     "qwen3_moe": "qwen3moe",
 }
 # Families whose query and key rows are stored so that neighbours are rotated together.
-PERMUTED = {"granite", "llama", "mistral", "mixtral", "olmo", "smollm3"}
+PERMUTED = {"arcee", "granite", "llama", "mistral", "mixtral", "olmo", "smollm3"}
 # Keys of stretched rotations by those of configurations.
 STRETCHED = {
     "linear": {"factor": "factor"},
@@ -124,7 +126,7 @@ def metadata(config):
         "attention.head_count": config.num_attention_heads,
         "attention.head_count_kv": first(config, "num_key_value_heads"),
         "attention.layer_norm_rms_epsilon": first(config, "rms_norm_eps"),
-        "attention.layer_norm_epsilon": first(config, "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
+        "attention.layer_norm_epsilon": first(config, "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"),
     }
     if hasattr(config, "head_dim"):
         found |= {"attention.key_length": head, "attention.value_length": head}
@@ -168,6 +170,10 @@ def window(config):
     return {"attention.sliding_window": config.sliding_window}
 
 
+def pattern(config):
+    return {"attention.sliding_window_pattern": [kind == "sliding_attention" for kind in config.layer_types]}
+
+
 def caps(config):
     return {
         "attn_logit_softcapping": config.attn_logit_softcapping,
@@ -179,6 +185,7 @@ def caps(config):
 FAMILIES = {
     "cohere": lambda config: {"logit_scale": config.logit_scale, "rope.scaling.type": "none"},
     "cohere2": lambda config: window(config) | {"logit_scale": config.logit_scale, "rope.scaling.type": "none"},
+    "exaone4": lambda config: window(config) | pattern(config) if config.sliding_window else {},
     "falcon": lambda config: {"attention.head_count_kv": key_heads(config), "tensor_data_layout": "jploski"},
     "gemma2": lambda config: window(config) | caps(config),
     "gemma3_text": lambda config: (
@@ -194,10 +201,7 @@ FAMILIES = {
     "mixtral": experts,
     "mpt": mpt,
     "olmo": lambda config: {"attention.layer_norm_epsilon": 1e-5, "attention.clamp_kqv": config.clip_qkv},
-    "olmo3": lambda config: (
-        window(config)
-        | {"attention.sliding_window_pattern": [kind == "sliding_attention" for kind in config.layer_types]}
-    ),
+    "olmo3": lambda config: window(config) | pattern(config),
     "phi3": lambda config: {
         "rope.scaling.original_context_length": config.original_max_position_embeddings,
         "attention.sliding_window": config.sliding_window or 0,
@@ -272,7 +276,7 @@ def stored(name, tensor, config):
         return by_kind(tensor, heads, 3)
     if kind == "falcon" and "query_key_value" in name:
         return by_kind(tensor, key_heads(config), heads // key_heads(config) + 2)
-    if kind.startswith("gemma") and name.endswith("norm.weight"):
+    if kind.startswith(("gemma", "nemotron")) and name.endswith("norm.weight"):
         return tensor + 1
     return tensor
 

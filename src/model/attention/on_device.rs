@@ -59,7 +59,12 @@ impl Attention for OnDevice {
             let scores = scores.reshape((sequences, heads, rows, keys))?;
             let weights = self.weights(scores, first, inputs.rule)?;
             if let Some(watch) = watch {
-                watch.tile(&Tile { layer, first, weights: &weights, crossed: &self.crossed })?;
+                let shown = match inputs.rule.gated {
+                    true => weights
+                        .broadcast_div(&weights.sum_keepdim(3)?.maximum(f64::from(f32::MIN_POSITIVE))?)?,
+                    false => weights.clone(),
+                };
+                watch.tile(&Tile { layer, first, weights: &shown, crossed: &self.crossed })?;
             }
             if mix {
                 let v = inputs.values.narrow(2, 0, keys)?.reshape((sequences * kv_heads, keys, size))?;

@@ -50,6 +50,8 @@ impl Attention for OnHost {
                                     }
                                     if mix {
                                         let target = &target;
+                                        let gated = gated(tile);
+                                        let weights = gated.as_deref().unwrap_or(tile.weights);
                                         let column = ((sequence * tokens + start) * heads + head) * size;
                                         assert!(
                                             v.len() >= tile.keys * size,
@@ -60,7 +62,7 @@ impl Attention for OnHost {
                                         unsafe {
                                             host::product(
                                                 [rows, tile.keys - tile.seen_from, size],
-                                                (tile.weights.as_ptr().add(tile.seen_from), tile.keys, 1),
+                                                (weights.as_ptr().add(tile.seen_from), tile.keys, 1),
                                                 (v.as_ptr().add(tile.seen_from * size), size, 1),
                                                 (target.0.add(column), heads * size),
                                                 1.0,
@@ -109,6 +111,15 @@ fn on_host(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?)
 }
 
+/// The weights of values in rows that a gate closes, `[rows, keys]`; `None` where there is none.
+fn gated(rows: &Rows<'_>) -> Option<Vec<f32>> {
+    let mut weights = (!rows.shares.is_empty()).then(|| rows.weights.to_vec())?;
+    for (row, share) in weights.chunks_exact_mut(rows.keys).zip(rows.shares) {
+        row.iter_mut().for_each(|weight| *weight *= share);
+    }
+    Some(weights)
+}
+
 /// Makes the attention of `rows` queries from position `first` on and shows it.
 fn tile(
     q: &[f32],
@@ -134,8 +145,8 @@ fn tile(
                 rule.scale,
             );
         }
-        rule.attention(scores, keys, first);
-        see(&Rows { first, keys, seen_from: skipped, weights: scores });
+        let shares = rule.attention(scores, keys, first);
+        see(&Rows { first, keys, seen_from: skipped, weights: scores, shares: &shares });
     });
 }
 

@@ -25,7 +25,6 @@ use crate::{
 
 const NAMES: Names = Names {
     instead: &[
-        (LayerSlot::Sinks, "self_attn.sinks"),
         (LayerSlot::Router, "mlp.router"),
         (LayerSlot::Expert(0, MlpSlot::Gate), "mlp.experts.gate_up_proj"),
         (LayerSlot::Expert(0, MlpSlot::Up), "mlp.experts.gate_up_proj"),

@@ -30,6 +30,7 @@ pub(super) const NAMES: Names = Names {
         (LayerSlot::Value, "self_attn.v_proj"),
         (LayerSlot::QueryNorm, "self_attn.q_norm"),
         (LayerSlot::KeyNorm, "self_attn.k_norm"),
+        (LayerSlot::Sinks, "self_attn.sinks"),
         (LayerSlot::Output, "self_attn.o_proj"),
         (LayerSlot::MlpNorm, "post_attention_layernorm"),
         (LayerSlot::Mlp(MlpSlot::Gate), "mlp.gate_proj"),

@@ -85,7 +85,7 @@ pub struct Family {
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
     Family { name: "apertus", models: "Apertus", hub: apertus::plan, gguf: None },
-    Family { name: "arcee", models: "AFM 4.5B", hub: nemotron::arcee, gguf: None },
+    Family { name: "arcee", models: "AFM 4.5B", hub: nemotron::arcee, gguf: Some(&gguf::ARCEE) },
     Family {
         name: "attn-only",
         models: "the shipped models, and what `attnscope train` writes without MLPs",
@@ -104,8 +104,8 @@ pub const FAMILIES: &[Family] = &[
         gguf: Some(&gguf::COHERE2),
     },
     Family { name: "cwm", models: "Code World Model", hub: cwm::plan, gguf: None },
-    Family { name: "ernie4_5", models: "ERNIE 4.5, dense", hub: ernie4_5::plan, gguf: None },
-    Family { name: "exaone4", models: "EXAONE 4", hub: exaone4::plan, gguf: None },
+    Family { name: "ernie4_5", models: "ERNIE 4.5, dense", hub: ernie4_5::plan, gguf: Some(&gguf::ERNIE4_5) },
+    Family { name: "exaone4", models: "EXAONE 4", hub: exaone4::plan, gguf: Some(&gguf::EXAONE4) },
     Family { name: "falcon", models: "Falcon 1B to 180B", hub: falcon::plan, gguf: Some(&gguf::FALCON) },
     Family { name: "gemma", models: "Gemma 1, CodeGemma", hub: gemma::plan, gguf: Some(&gguf::GEMMA) },
     Family { name: "gemma2", models: "Gemma 2", hub: gemma::plan2, gguf: Some(&gguf::GEMMA2) },
@@ -121,8 +121,8 @@ pub const FAMILIES: &[Family] = &[
         hub: gemma::plan3,
         gguf: Some(&gguf::GEMMA3),
     },
-    Family { name: "glm", models: "GLM 4 of 2024, GLM Edge", hub: glm::plan, gguf: None },
-    Family { name: "glm4", models: "GLM 4 and Z1 of 2025, dense", hub: glm::plan4, gguf: None },
+    Family { name: "glm", models: "GLM 4 of 2024, GLM Edge", hub: glm::plan, gguf: Some(&gguf::GLM) },
+    Family { name: "glm4", models: "GLM 4 and Z1 of 2025, dense", hub: glm::plan4, gguf: Some(&gguf::GLM4) },
     Family {
         name: "gpt2",
         models: "GPT-2, DistilGPT-2, the Stanford runs",
@@ -145,8 +145,19 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "gpt_oss", models: "gpt-oss", hub: gpt_oss::plan, gguf: Some(&gguf::GPT_OSS) },
     Family { name: "gptj", models: "GPT-J", hub: gptj::plan, gguf: Some(&gguf::GPTJ) },
     Family { name: "granite", models: "Granite 3, dense", hub: granite::plan, gguf: Some(&gguf::GRANITE) },
+    Family {
+        name: "granite_swa",
+        models: "Granite with windows (Swash)",
+        hub: granite::with_windows,
+        gguf: None,
+    },
     Family { name: "helium", models: "Helium 1", hub: helium::plan, gguf: None },
-    Family { name: "hunyuan_v1_dense", models: "Hunyuan, dense", hub: hunyuan::plan, gguf: None },
+    Family {
+        name: "hunyuan_v1_dense",
+        models: "Hunyuan, dense",
+        hub: hunyuan::plan,
+        gguf: Some(&gguf::HUNYUAN),
+    },
     Family { name: "jais2", models: "Jais 2", hub: nemotron::jais2, gguf: None },
     Family {
         name: "llama",
@@ -172,7 +183,12 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "mpt", models: "MPT", hub: mpt::plan, gguf: Some(&gguf::MPT) },
     Family { name: "nanochat", models: "nanochat, converted", hub: nanochat::plan, gguf: None },
     Family { name: "nanogpt", models: "checkpoints of nanoGPT (ckpt.pt)", hub: nanogpt::plan, gguf: None },
-    Family { name: "nemotron", models: "Nemotron 3 and 4, Minitron", hub: nemotron::plan, gguf: None },
+    Family {
+        name: "nemotron",
+        models: "Nemotron 3 and 4, Minitron",
+        hub: nemotron::plan,
+        gguf: Some(&gguf::NEMOTRON),
+    },
     Family { name: "olmo", models: "OLMo 1", hub: olmo::plan, gguf: Some(&gguf::OLMO) },
     Family { name: "olmo2", models: "OLMo 2", hub: olmo::plan2, gguf: Some(&gguf::OLMO2) },
     Family { name: "olmo3", models: "OLMo 3", hub: olmo::plan3, gguf: Some(&gguf::OLMO3) },
@@ -189,7 +205,7 @@ pub const FAMILIES: &[Family] = &[
         hub: qwen::qwen3_moe,
         gguf: Some(&gguf::QWEN3_MOE),
     },
-    Family { name: "seed_oss", models: "Seed-OSS", hub: seed_oss::plan, gguf: None },
+    Family { name: "seed_oss", models: "Seed-OSS", hub: seed_oss::plan, gguf: Some(&gguf::SEED_OSS) },
     Family { name: "smollm3", models: "SmolLM3", hub: smollm3::plan, gguf: Some(&gguf::SMOLLM3) },
     Family {
         name: "stablelm",

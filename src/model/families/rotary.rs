@@ -67,6 +67,16 @@ pub fn read_kind(
     of(config, &name, Some(scaling), head_size, context, defaults).map(Some)
 }
 
+/// The same with another base.
+pub fn read_with(config: &Config, theta: f64, head_size: usize, context: usize) -> Result<Rotary> {
+    let (key, scaling) = scaling(config)?;
+    let mut scaling = scaling.cloned().unwrap_or_else(|| json!({}));
+    if let Value::Object(values) = &mut scaling {
+        values.insert("rope_theta".into(), theta.into());
+    }
+    of(config, key, Some(&scaling), head_size, context, Defaults::default())
+}
+
 /// One rotation for the layers that do not slide and one for those that do, where `rope_parameters` names each kind. In
 /// configurations that do not, only the former are scaled, and the latter have the base `local`, or that of the former.
 pub fn by_kind(

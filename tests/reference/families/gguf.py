@@ -15,6 +15,7 @@ from families.gpt_neox import neox
 from families.gpt_oss import gpt_oss
 from families.gptj import gptj
 from families.granite import granite
+from families.kin import BIASES, GQA, HALF, model
 from families.llama import llama
 from families.mistral import mistral
 from families.mixtral import mixtral
@@ -119,6 +120,27 @@ OTHERS = {
     "gguf-olmo": case(olmo(clip_qkv=2.0), spread=0.5),
     "gguf-olmo2": case(olmo2(tie_word_embeddings=True), spread=0.5),
     "gguf-olmo3": case(olmo3(num_hidden_layers=3, layer_types=KINDS), length=24, spread=0.5),
+    "gguf-arcee": case(model("arcee", **BIASES), spread=0.35),
+    "gguf-arcee-gqa": case(model("arcee", **GQA, head_dim=10, rope_parameters=YARN, tie_word_embeddings=True)),
+    "gguf-ernie4_5": case(model("ernie4_5", head_dim=10, use_bias=True), spread=0.35),
+    "gguf-ernie4_5-plain": case(model("ernie4_5", **GQA, head_dim=6, tie_word_embeddings=False), spread=0.35),
+    "gguf-exaone4": case(model("exaone4", num_hidden_layers=5, sliding_window=4, head_dim=10), spread=0.35),
+    "gguf-exaone4-full": case(
+        model(
+            "exaone4", sliding_window=None, layer_types=["full_attention"] * 2, tie_word_embeddings=True, rope_parameters=LLAMA3
+        ),
+        spread=0.35,
+    ),
+    "gguf-glm": case(model("glm", head_dim=8, rope_parameters=HALF), spread=0.35),
+    "gguf-glm4": case(model("glm4", **GQA, head_dim=16, rms_norm_eps=0.02), spread=0.35),
+    "gguf-glm4-plain": case(model("glm4", head_dim=8, attention_bias=False, tie_word_embeddings=True), spread=0.35),
+    "gguf-hunyuan": case(model("hunyuan_v1_dense", **GQA, head_dim=6, tie_word_embeddings=True), spread=0.35),
+    "gguf-nemotron": case(model("nemotron", **BIASES), Type.F16, read_back=BIASES, spread=0.35),
+    "gguf-nemotron-gqa": case(model("nemotron", **GQA, head_dim=8, rope_parameters=HALF), spread=0.35),
+    "gguf-seed_oss": case(model("seed_oss", head_dim=10), spread=0.35),
+    "gguf-seed_oss-out": case(
+        model("seed_oss", **GQA, head_dim=6, attention_bias=False, attention_out_bias=True, mlp_bias=True), spread=0.35
+    ),
     "gguf-starcoder2": case(starcoder2(), read_back={}, spread=0.35),
     "gguf-starcoder2-plain": case(starcoder2(use_bias=False, norm_epsilon=0.01, tie_word_embeddings=False)),
 }

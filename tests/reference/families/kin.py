@@ -27,6 +27,7 @@ YARN = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_positio
 GQA = dict(num_attention_heads=4, num_key_value_heads=2)
 BIASES = dict(attention_bias=True, mlp_bias=True)
 HALF = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.75)
+FACTORS = dict(embedding_multiplier=2.5, attention_multiplier=0.4, residual_multiplier=0.6, logits_scaling=3.0)
 EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12, head_dim=8, sliding_window=4)
 XGLM = dict(d_model=18, ffn_dim=20, num_layers=2, attention_heads=3, hidden_size=..., intermediate_size=..., num_hidden_layers=...)
 XGLM |= dict(num_key_value_heads=..., num_attention_heads=...)
@@ -197,4 +198,27 @@ CASES = {
         ),
     ),
     "mellum-gqa": case("mellum", **EXPERTS | GQA, attention_bias=True, norm_topk_prob=False, tie_word_embeddings=True),
+    "granite_swa": case(
+        "granite_swa",
+        **FACTORS,
+        num_hidden_layers=3,
+        hidden_size=12,
+        intermediate_size=16,
+        sliding_window=4,
+        layer_rope_theta=[0, 50.0, 5000],
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        stored=True,
+    ),
+    "granite_swa-default": case(
+        "granite_swa", num_hidden_layers=5, sliding_window=3, attention_bias=True, mlp_bias=True, rewrite=without("layer_types")
+    ),
+    "granite_swa-gqa": case(
+        "granite_swa",
+        **GQA | FACTORS,
+        sliding_window=5,
+        rope_parameters=YARN,
+        layer_rope_theta=[100.0, 20.0],
+        rms_norm_eps=0.02,
+        tie_word_embeddings=True,
+    ),
 }

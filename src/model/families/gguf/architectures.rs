@@ -16,6 +16,9 @@ const USUAL: Architecture = Architecture {
     adjust: |_, _| {},
 };
 
+/// Arcee's.
+pub const ARCEE: Architecture = Architecture { name: "arcee", ..LLAMA };
+
 /// BLOOM's.
 pub const BLOOM: Architecture = Architecture {
     name: "bloom",
@@ -37,6 +40,19 @@ pub const COHERE: Architecture = Architecture {
 
 /// Command R7B's and Command A's.
 pub const COHERE2: Architecture = Architecture { name: "cohere2", ..USUAL };
+
+/// ERNIE 4.5's.
+pub const ERNIE4_5: Architecture =
+    Architecture { name: "ernie4_5", flags: &[("use_bias", "attn_q.bias")], ..USUAL };
+
+/// EXAONE 4's.
+pub const EXAONE4: Architecture = Architecture {
+    name: "exaone4",
+    adjust: |_, values| {
+        values.entry("sliding_window").or_insert(Value::Null);
+    },
+    ..USUAL
+};
 
 /// Falcon's. The second normalisation, where there is one, is that of attention.
 pub const FALCON: Architecture = Architecture {
@@ -84,6 +100,13 @@ fn gemma_scale(file: &File<'_>, values: &mut Map<String, Value>, largest: u64) {
     };
     values.insert("query_pre_attn_scalar".into(), size.into());
 }
+
+/// That of GLM 4 of 2024, ChatGLM's.
+pub const GLM: Architecture =
+    Architecture { name: "chatglm", flags: &[("attention_bias", "attn_q.bias")], ..USUAL };
+
+/// That of GLM 4 of 2025.
+pub const GLM4: Architecture = Architecture { name: "glm4", ..GLM };
 
 /// GPT-2's.
 pub const GPT2: Architecture = Architecture { name: "gpt2", keys: GPT2_KEYS, ..USUAL };
@@ -152,6 +175,10 @@ pub const GRANITE: Architecture = Architecture {
     ..LLAMA
 };
 
+/// Hunyuan's, whose base is stretched in the file.
+pub const HUNYUAN: Architecture =
+    Architecture { name: "hunyuan-dense", flags: &[("attention_bias", "attn_q.bias")], ..USUAL };
+
 /// Llama's, and that of models which differ from it by less than the format tells: Mistral.
 pub const LLAMA: Architecture = Architecture {
     name: "llama",
@@ -196,6 +223,14 @@ pub const MPT: Architecture = Architecture {
     ..USUAL
 };
 
+/// Nemotron's.
+pub const NEMOTRON: Architecture = Architecture {
+    name: "nemotron",
+    keys: &[("attention.layer_norm_epsilon", "norm_eps")],
+    flags: &[("attention_bias", "attn_q.bias"), ("mlp_bias", "ffn_up.bias")],
+    ..USUAL
+};
+
 /// OLMo's.
 pub const OLMO: Architecture = Architecture { name: "olmo", permuted: true, ..USUAL };
 
@@ -231,6 +266,18 @@ pub const QWEN3_MOE: Architecture = Architecture {
         values.insert("norm_topk_prob".into(), true.into());
     },
     ..QWEN3
+};
+
+/// Seed-OSS's. What it normalises before the MLP is called as if it came after attention.
+pub const SEED_OSS: Architecture = Architecture {
+    name: "seed_oss",
+    flags: &[
+        ("attention_bias", "attn_q.bias"),
+        ("attention_out_bias", "attn_output.bias"),
+        ("mlp_bias", "ffn_up.bias"),
+    ],
+    places: &[(LayerSlot::MlpNorm, "post_attention_norm")],
+    ..USUAL
 };
 
 /// SmolLM3's.
