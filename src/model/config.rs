@@ -127,7 +127,8 @@ impl Config {
         Ok(self.beside(values, format!("{}: {key}", self.origin), part))
     }
 
-    /// The object that describes a rotation, of which the kind of rotation tells what is read.
+    /// The object under `key` with these values: one that describes a rotation, of which the kind of rotation tells what is
+    /// read, or, with [`Self::of`], a model within this one.
     pub fn rotation(&self, values: Map<String, Value>, key: &str) -> Self {
         self.beside(values, format!("{}: {key}", self.origin), None)
     }
@@ -152,6 +153,11 @@ impl Config {
         }
         self.read.borrow_mut().insert(key.into());
         self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    /// All that it says.
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
     }
 
     /// Whether `key` is there, be it null.

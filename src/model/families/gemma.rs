@@ -4,10 +4,10 @@
 //! Gemma 1. Since Gemma 2 what attention and MLP write is normalised as well, scores are scaled by `query_pre_attn_scalar`
 //! and, in Gemma 2, bent with the logits to stay below a cap; every second layer, in Gemma 3 five of six, sees a window
 //! only. Gemma 3 normalises queries and keys of each head, and rotates those of the two kinds of layers with bases of their
-//! own. Checkpoints that read images have the model's configuration in `text_config` and its tensors under another name.
+//! own.
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     common::{self, Names},
@@ -17,7 +17,6 @@ use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        reads,
         slot::{LayerSlot, Plan},
         spec::{Activation, NormKind, NormOver, NormPlace, Positions, QueryKeyNorm, Shape, Spec},
     },
@@ -32,13 +31,6 @@ const NAMES: Names = Names {
     ],
     ..llama::NAMES
 };
-
-/// How names begin of the model that reads text, where another reads images: as transformers writes them since 4.52, and
-/// before.
-const OF_TEXT: [&str; 2] = ["model.language_model.", "language_model.model."];
-/// How names begin of the model that reads images.
-const OF_IMAGES: &[&str] =
-    &["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
 
 /// Reads `config.json` of Gemma 1.
 pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
@@ -109,33 +101,6 @@ pub fn plan3(config: &Config, weights: &Weights) -> Result<Plan> {
     let local = config.number("rope_local_base_freq", 10_000.0)?;
     spec.positions = rotary::by_kind(&config, shape, &sliding, global, Some(local))?;
     named(&config, weights, spec, &NAMES)
-}
-
-/// Reads `config.json` of a Gemma 3 that reads images as well.
-pub fn plan3_with_images(config: &Config, weights: &Weights) -> Result<Plan> {
-    let tied = config.get("tie_word_embeddings").cloned().unwrap_or(Value::Bool(true));
-    if config.get("text_config").is_none() {
-        bail!("{}: key `text_config` is missing", config.origin());
-    }
-    let text = config
-        .part("text_config")?
-        .of(reads::of("gemma3_text"))?
-        .with_defaults(json!({ "tie_word_embeddings": tied }));
-    config.finish()?;
-    let mut plan = plan3(&text, weights)?;
-    let has = |start: &&str| weights.contains(&format!("{start}embed_tokens.weight"));
-    if let Some(start) = OF_TEXT.into_iter().find(has) {
-        let source = plan.source;
-        plan.source = Box::new(move |slot| {
-            let mut source = source(slot)?;
-            if let Some(rest) = source.tensor.strip_prefix("model.") {
-                source.tensor = format!("{start}{rest}");
-            }
-            Some(source)
-        });
-    }
-    plan.beside = OF_IMAGES;
-    Ok(plan)
 }
 
 /// What all have in common.

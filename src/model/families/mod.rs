@@ -51,6 +51,7 @@ mod stablelm;
 mod starcoder2;
 mod ties;
 mod transformer_lens;
+mod with_images;
 mod wrapping;
 mod xglm;
 
@@ -112,7 +113,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "gemma3",
         models: "Gemma 3 from 4B on, its text model",
-        hub: gemma::plan3_with_images,
+        hub: with_images::gemma3,
         gguf: None,
     },
     Family {
@@ -165,6 +166,7 @@ pub const FAMILIES: &[Family] = &[
         hub: llama::plan,
         gguf: Some(&gguf::LLAMA),
     },
+    Family { name: "llava", models: "LLaVA 1.5, its text model", hub: with_images::llava, gguf: None },
     Family { name: "mellum", models: "Mellum 2", hub: mellum::plan, gguf: None },
     Family { name: "ministral", models: "Ministral 8B of 2024", hub: mistral::ministral, gguf: None },
     Family {
@@ -177,6 +179,12 @@ pub const FAMILIES: &[Family] = &[
         name: "mistral",
         models: "Mistral 7B, Nemo, Small (in GGUF they are llama)",
         hub: mistral::plan,
+        gguf: None,
+    },
+    Family {
+        name: "mistral3",
+        models: "Mistral Small 3.1, Ministral 3, their text model",
+        hub: with_images::mistral3,
         gguf: None,
     },
     Family { name: "mixtral", models: "Mixtral", hub: mixtral::plan, gguf: Some(&gguf::MIXTRAL) },
@@ -198,6 +206,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "phi", models: "Phi-1, 1.5 and 2", hub: phi::plan, gguf: Some(&gguf::PHI) },
     Family { name: "phi3", models: "Phi-3, Phi-4", hub: phi3::plan, gguf: Some(&gguf::PHI3) },
     Family { name: "qwen2", models: "Qwen 2, 2.5, QwQ", hub: qwen::qwen2, gguf: Some(&gguf::QWEN2) },
+    Family { name: "qwen2_5_vl", models: "Qwen 2.5 VL, its text model", hub: with_images::qwen, gguf: None },
+    Family { name: "qwen2_vl", models: "Qwen 2 VL, its text model", hub: with_images::qwen, gguf: None },
     Family { name: "qwen3", models: "Qwen 3", hub: qwen::qwen3, gguf: Some(&gguf::QWEN3) },
     Family {
         name: "qwen3_moe",
@@ -205,6 +215,7 @@ pub const FAMILIES: &[Family] = &[
         hub: qwen::qwen3_moe,
         gguf: Some(&gguf::QWEN3_MOE),
     },
+    Family { name: "qwen3_vl", models: "Qwen 3 VL, its text model", hub: with_images::qwen, gguf: None },
     Family { name: "seed_oss", models: "Seed-OSS", hub: seed_oss::plan, gguf: Some(&gguf::SEED_OSS) },
     Family { name: "smollm3", models: "SmolLM3", hub: smollm3::plan, gguf: Some(&gguf::SMOLLM3) },
     Family {

@@ -79,4 +79,4 @@ def name_of(name):
 
 
 # What reads images has a vision model to be made as well; it has cases of its own.
-CASES = {name_of(name): case(config) for name, config in PUBLISHED.items() if config["model_type"] != "gemma3"}
+CASES = {name_of(name): case(config) for name, config in PUBLISHED.items() if "text_config" not in config}
