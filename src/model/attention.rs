@@ -35,6 +35,8 @@ pub struct Rule {
     pub rounded: bool,
     /// How many keys, its own among them, a query sees at most.
     pub window: Option<usize>,
+    /// Whether the window does not slide: it begins anew after as many tokens, and a query sees what came since.
+    pub chunked: bool,
     /// The score of each head that belongs to no key, `[heads]`; empty without sinks.
     pub sinks: Vec<f32>,
     /// Whether rows are shown without it, as the softmax over keys, and it closes what the head puts out by as much as it would
@@ -66,6 +68,11 @@ impl Cut {
 }
 
 impl Rule {
+    /// The first key that a query sees.
+    pub fn first_key(&self, query: usize) -> usize {
+        self.of_head(0).first_key(query)
+    }
+
     /// What holds for one head.
     fn of_head(&self, head: usize) -> HeadRule<'_> {
         HeadRule {
@@ -76,6 +83,7 @@ impl Rule {
             slope: self.slopes.get(head).copied(),
             rounded: self.rounded,
             window: self.window,
+            chunked: self.chunked,
             sink: self.sinks.get(head).copied(),
             gated: self.gated,
         }
@@ -93,6 +101,7 @@ struct HeadRule<'a> {
     slope: Option<f32>,
     rounded: bool,
     window: Option<usize>,
+    chunked: bool,
     sink: Option<f32>,
     gated: bool,
 }
@@ -107,7 +116,11 @@ impl HeadRule<'_> {
 
     /// The first key that a query sees.
     fn first_key(&self, query: usize) -> usize {
-        self.window.map_or(0, |window| (query + 1).saturating_sub(window))
+        match self.window {
+            Some(window) if self.chunked => query / window * window,
+            Some(window) => (query + 1).saturating_sub(window),
+            None => 0,
+        }
     }
 
     /// What ALiBi adds to a score.
@@ -313,6 +326,8 @@ mod tests {
         let cuts = vec![cut(1, Some(20), 17, false), cut(1, None, 19, true), cut(3, None, 18, false)];
         let rules = [
             Rule { window: Some(7), ..plain.clone() },
+            Rule { window: Some(7), chunked: true, ..plain.clone() },
+            Rule { window: Some(131), chunked: true, cap: Some(1.5), ..plain.clone() },
             Rule { window: Some(131), cap: Some(1.5), ..plain.clone() },
             Rule { slopes: slopes.clone(), ..plain.clone() },
             Rule { slopes, rounded: true, ..plain.clone() },

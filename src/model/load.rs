@@ -10,11 +10,11 @@ use super::{
     decoder::{Decoder, LayerWeights},
     host::Matrix,
     linear::{Landing, Linear},
-    mlp::{Body, MlpWeights, Projections},
+    mlp::{Body, Mixture, MlpWeights, Projections},
     norm::NormWeights,
     place::Placement,
     slot::{LayerSlot, Layout, MlpSlot, Part, Plan, Share, Slot, Source},
-    spec::{Activation, Mlp, NormKind, NormOver, NormPlace, Positions, Spec},
+    spec::{Activation, Experts, Mlp, NormKind, NormOver, NormPlace, Positions, Spec},
 };
 use crate::{
     checkpoint::weights::{StoredTensor, WeightType, Weights},
@@ -143,12 +143,7 @@ impl Loader<'_> {
         let spec = self.spec;
         let body = match mlp.experts {
             None => Body::Dense(Box::new(self.projections(layer, LayerSlot::Mlp, mlp)?)),
-            Some(experts) => Body::Experts {
-                router: self.layer_linear(layer, LayerSlot::Router, [experts.count, spec.width])?,
-                experts: (0..experts.count)
-                    .map(|expert| self.projections(layer, |place| LayerSlot::Expert(expert, place), mlp))
-                    .collect::<Result<_>>()?,
-            },
+            Some(experts) => Body::Experts(Box::new(self.mixture(layer, mlp, &experts)?)),
         };
         let before = spec.norm.place.is_before();
         Ok(MlpWeights {
@@ -156,6 +151,44 @@ impl Loader<'_> {
             post_norm: self.post_norm(layer, LayerSlot::MlpPostNorm)?,
             body,
         })
+    }
+
+    fn mixture(&self, layer: usize, mlp: &Mlp, experts: &Experts) -> Result<Mixture> {
+        let width = self.spec.width;
+        let gated = experts.shared.is_some_and(|shared| shared.gated);
+        Ok(Mixture {
+            router: self.layer_linear(layer, LayerSlot::Router, [experts.count, width])?,
+            correction: match experts.router.corrected {
+                true => Some(self.correction(layer, experts.count)?),
+                false => None,
+            },
+            experts: (0..experts.count)
+                .map(|expert| self.projections(layer, |place| LayerSlot::Expert(expert, place), mlp))
+                .collect::<Result<_>>()?,
+            shared: match experts.shared {
+                Some(shared) => {
+                    let mlp = Mlp { inner: shared.inner, ..*mlp };
+                    Some(self.projections(layer, LayerSlot::Shared, &mlp)?)
+                }
+                None => None,
+            },
+            shared_gate: match gated {
+                true => Some(self.layer_linear(layer, LayerSlot::SharedGate, [1, width])?),
+                false => None,
+            },
+        })
+    }
+
+    /// What is added to each expert's share, `[experts]`.
+    fn correction(&self, layer: usize, experts: usize) -> Result<Vec<f32>> {
+        let slot = Slot::Layer(layer, LayerSlot::RouterCorrection, Part::Weight);
+        let source = self.source(slot).with_context(|| format!("the family names no tensor for {slot:?}"))?;
+        let tensor = self.stored(&source)?;
+        // Some files have it as the one row of a matrix.
+        if tensor.shape != [1, experts] {
+            check_shape(&tensor, &[experts])?;
+        }
+        Ok(tensor.to_f32())
     }
 
     fn projections(
@@ -226,8 +259,8 @@ impl Loader<'_> {
             _ => (Vec::new(), false),
         };
         let (scale, window) = (attention.scale[layer], attention.windows[layer]);
-        let (cap, gated, cuts) = (attention.cap, attention.gated, Vec::new());
-        Ok(Rule { scale, cap, slopes, rounded, window, sinks, cuts, gated })
+        let (cap, gated, cuts, chunked) = (attention.cap, attention.gated, Vec::new(), attention.chunked);
+        Ok(Rule { scale, cap, slopes, rounded, window, chunked, sinks, cuts, gated })
     }
 
     fn layer_linear(&self, layer: usize, place: LayerSlot, shape: [usize; 2]) -> Result<Linear> {

@@ -1,9 +1,15 @@
 //! The MLP of a layer: one, or experts of which a router picks some for each token.
 
 use anyhow::Result;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use super::{activation, linear::Linear, norm::NormWeights, spec::Mlp};
+use super::{
+    activation,
+    linear::Linear,
+    norm::NormWeights,
+    router::{Picked, pick},
+    spec::{Experts, Mlp},
+};
 
 /// The weights of an MLP.
 #[derive(Clone)]
@@ -22,12 +28,22 @@ pub enum Body {
     /// One set of projections for every token.
     Dense(Box<Projections>),
     /// Several, and what picks among them.
-    Experts {
-        /// From the residual stream to a score for each expert.
-        router: Linear,
-        /// Each expert's projections.
-        experts: Vec<Projections>,
-    },
+    Experts(Box<Mixture>),
+}
+
+/// Experts, and what picks among them.
+#[derive(Clone)]
+pub struct Mixture {
+    /// From the residual stream to a score for each expert.
+    pub router: Linear,
+    /// What is added to each expert's share for the choice alone, where something is.
+    pub correction: Option<Vec<f32>>,
+    /// Each expert's projections.
+    pub experts: Vec<Projections>,
+    /// Those that work on every token, where there are some.
+    pub shared: Option<Projections>,
+    /// From the residual stream to a score for these, where they have one.
+    pub shared_gate: Option<Linear>,
 }
 
 /// The projections of an MLP or of an expert.
@@ -63,53 +79,52 @@ impl MlpWeights {
     pub fn forward(&self, x: &Tensor, mlp: &Mlp) -> Result<Tensor> {
         let x = self.norm.apply(x)?;
         match (&self.body, mlp.experts) {
-            (Body::Experts { router, experts }, Some(spec)) => {
-                let shares = shares(&router.forward(&x)?, spec.top, spec.renormalised)?;
-                mixed(&x, &shares, experts, mlp)
-            }
+            (Body::Experts(mixture), Some(experts)) => mixture.forward(&x, mlp, &experts),
             (Body::Dense(projections), _) => projections.forward(&x, mlp),
-            (Body::Experts { .. }, None) => anyhow::bail!("an MLP has experts that its description lacks"),
+            (Body::Experts(_), None) => anyhow::bail!("an MLP has experts that its description lacks"),
         }
     }
 }
 
-/// The experts that work on each row and their shares, from the router's scores `[rows, experts]`: those with the `top`
-/// largest, weighed by the softmax over all experts, or over these alone where it is `renormalised`.
-fn shares(scores: &Tensor, top: usize, renormalised: bool) -> Result<Vec<Vec<(usize, f32)>>> {
-    let shares = candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?;
-    let shares = shares.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
-    let best = |row: Vec<f32>| {
-        let mut order: Vec<(usize, f32)> = row.into_iter().enumerate().collect();
-        order.sort_by(|a, b| b.1.total_cmp(&a.1));
-        order.truncate(top);
-        let total: f32 = order.iter().map(|expert| expert.1).sum();
-        if renormalised && total > 0.0 {
-            order.iter_mut().for_each(|expert| expert.1 /= total);
-        }
-        order
-    };
-    Ok(shares.into_iter().map(best).collect())
-}
+impl Mixture {
+    fn forward(&self, x: &Tensor, mlp: &Mlp, spec: &Experts) -> Result<Tensor> {
+        let scores = self.router.forward(x)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+        let correction = self.correction.as_deref();
+        let picked = scores.to_vec2::<f32>()?.iter().map(|scores| pick(scores, correction, spec)).collect();
+        let sum = self.mixed(x, picked, mlp, spec.router.of_input)?;
+        let Some(shared) = &self.shared else { return Ok(sum) };
+        let shared = shared.forward(x, mlp)?;
+        Ok(match &self.shared_gate {
+            Some(gate) => (sum + shared.broadcast_mul(&candle_nn::ops::sigmoid(&gate.forward(x)?)?)?)?,
+            None => (sum + shared)?,
+        })
+    }
 
-/// The sum of what the experts of each row make of it, `[rows, width]`; an expert sees its rows in one go.
-fn mixed(x: &Tensor, shares: &[Vec<(usize, f32)>], experts: &[Projections], mlp: &Mlp) -> Result<Tensor> {
-    let mut rows_of: Vec<(Vec<u32>, Vec<f32>)> = vec![Default::default(); experts.len()];
-    for (row, chosen) in (0u32..).zip(shares) {
-        for &(expert, share) in chosen {
-            rows_of[expert].0.push(row);
-            rows_of[expert].1.push(share);
+    /// The sum of what the experts of each row make of it, `[rows, width]`; an expert sees its rows in one go, and those that no
+    /// row has picked are not touched.
+    fn mixed(&self, x: &Tensor, picked: Vec<Picked>, mlp: &Mlp, of_input: bool) -> Result<Tensor> {
+        let mut rows_of: Vec<(Vec<u32>, Vec<f32>)> = vec![Default::default(); self.experts.len()];
+        for (row, picked) in (0u32..).zip(picked) {
+            for (expert, share) in picked {
+                rows_of[expert].0.push(row);
+                rows_of[expert].1.push(share);
+            }
         }
-    }
-    let mut sum = x.zeros_like()?;
-    for (expert, (rows, shares)) in experts.iter().zip(rows_of) {
-        if rows.is_empty() {
-            continue;
+        let mut sum = x.zeros_like()?;
+        for (expert, (rows, shares)) in self.experts.iter().zip(rows_of) {
+            if rows.is_empty() {
+                continue;
+            }
+            let count = rows.len();
+            let rows = Tensor::from_vec(rows, count, x.device())?;
+            let shares = Tensor::from_vec(shares, (count, 1), x.device())?;
+            let read = x.index_select(&rows, 0)?;
+            let made = match of_input {
+                true => expert.forward(&read.broadcast_mul(&shares)?, mlp)?,
+                false => expert.forward(&read, mlp)?.broadcast_mul(&shares)?,
+            };
+            sum = sum.index_add(&rows, &made, 0)?;
         }
-        let count = rows.len();
-        let rows = Tensor::from_vec(rows, count, x.device())?;
-        let shares = Tensor::from_vec(shares, (count, 1), x.device())?;
-        let made = expert.forward(&x.index_select(&rows, 0)?, mlp)?.broadcast_mul(&shares)?;
-        sum = sum.index_add(&rows, &made, 0)?;
+        Ok(sum)
     }
-    Ok(sum)
 }

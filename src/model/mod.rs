@@ -17,6 +17,7 @@ pub mod norm;
 pub mod place;
 pub mod reads;
 pub mod rotary;
+mod router;
 pub mod slot;
 pub mod spec;
 pub mod stored;

@@ -73,6 +73,7 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("embedding_dropout", TRAINING),
     ("hidden_dropout", TRAINING),
     ("hidden_dropout_prob", TRAINING),
+    ("input_jitter_noise", TRAINING),
     ("layerdrop", TRAINING),
     ("resid_dropout", TRAINING),
     ("resid_pdrop", TRAINING),

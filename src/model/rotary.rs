@@ -18,6 +18,8 @@ pub struct Rotary {
     pub frequencies: Frequencies,
     /// Factor on rotated queries and keys.
     pub factor: f32,
+    /// Another in sequences of more than so many tokens, where there is one.
+    pub factor_beyond: Option<(usize, f32)>,
 }
 
 /// Which numbers of a head are rotated together.
@@ -75,6 +77,7 @@ impl Rotary {
             size,
             frequencies,
             factor: 1.0,
+            factor_beyond: None,
         }
     }
 
@@ -91,6 +94,11 @@ impl Rotary {
         }
     }
 
+    /// The factor in a sequence of `tokens` tokens.
+    pub fn factor(&self, tokens: usize) -> f32 {
+        self.factor_beyond.filter(|&(limit, _)| tokens > limit).map_or(self.factor, |(_, factor)| factor)
+    }
+
     /// The longest sequence that it is meant for, in tokens, in a model of that context: dynamic NTK stretches the context
     /// by its factor.
     pub fn reach(&self, context: usize) -> usize {
@@ -102,6 +110,9 @@ impl Rotary {
 
     /// Whether sequences of these lengths are rotated alike.
     pub fn rotates_alike(&self, tokens: usize, others: usize) -> bool {
+        if self.factor(tokens) != self.factor(others) {
+            return false;
+        }
         match self.frequencies {
             Frequencies::Fixed(_) => true,
             Frequencies::ByLength { limit, .. } => (tokens > limit) == (others > limit),

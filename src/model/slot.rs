@@ -58,6 +58,12 @@ pub enum LayerSlot {
     Mlp(MlpSlot),
     /// What picks experts, `[experts, width]`.
     Router,
+    /// What is added to each expert's share for the choice, `[experts]`.
+    RouterCorrection,
+    /// The MLP beside the experts.
+    Shared(MlpSlot),
+    /// How much of it counts, `[1, width]`.
+    SharedGate,
     /// One expert's MLP.
     Expert(usize, MlpSlot),
 }

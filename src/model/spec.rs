@@ -63,6 +63,7 @@ impl Spec {
             attention: Attention {
                 scale: vec![1.0 / (head_size as f32).sqrt(); layers],
                 windows: vec![None; layers],
+                chunked: false,
                 cap: None,
                 clip: None,
                 query_key_norm: None,
@@ -246,10 +247,12 @@ pub struct Attention {
     pub scale: Vec<f32>,
     /// How many keys, its own among them, a query of each layer sees at most.
     pub windows: Vec<Option<usize>>,
+    /// Whether a window does not slide: it begins anew after as many tokens, and a query sees what came since.
+    pub chunked: bool,
     /// Scores are bent to stay below: `cap * tanh(score / cap)`.
     pub cap: Option<f32>,
-    /// Numbers of queries, keys and values are cut off beyond it.
-    pub clip: Option<f32>,
+    /// How numbers of queries, keys and values are cut off.
+    pub clip: Option<Clip>,
     /// Normalisation of queries and keys.
     pub query_key_norm: Option<QueryKeyNorm>,
     /// By how much queries grow with their position.
@@ -275,6 +278,15 @@ impl Attention {
     }
 }
 
+/// Numbers of queries, keys and values that are beyond a size are cut off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clip {
+    /// The size.
+    pub most: f32,
+    /// Whether it is normalised queries and keys that are cut off, and not what is normalised.
+    pub after_norm: bool,
+}
+
 /// Normalisation of queries and keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryKeyNorm {
@@ -282,7 +294,7 @@ pub struct QueryKeyNorm {
     pub kind: NormKind,
     /// What is normalised together.
     pub over: NormOver,
-    /// Whether it is the rotated that is normalised, and not what is rotated.
+    /// Whether it is the rotated that is normalised, and not what is rotated; layers that do not rotate have none then.
     pub after_rotation: bool,
 }
 
@@ -342,14 +354,83 @@ impl Mlp {
 }
 
 /// A mixture of experts: a router picks some for each token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Experts {
     /// How many there are.
     pub count: usize,
     /// How many work on a token.
     pub top: usize,
-    /// Whether the shares of those that work sum to one.
-    pub renormalised: bool,
+    /// How they are picked and weighed.
+    pub router: Router,
+    /// The MLP that works on every token beside them.
+    pub shared: Option<Shared>,
+}
+
+/// How experts are picked by their scores, and what each one's share in the sum is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Router {
+    /// From the scores of all experts to their shares.
+    pub shares: Shares,
+    /// Whether a number of each expert's own is added to its share for the choice alone, to spread the load (DeepSeek-AI 2024).
+    pub corrected: bool,
+    /// Groups of which some are picked before the experts in them.
+    pub groups: Option<Groups>,
+    /// Where the shares of those that work are divided by their sum: the least that they are divided by.
+    pub divided: Option<f32>,
+    /// Factor on shares.
+    pub scale: f32,
+    /// Whether it is what an expert reads that its share multiplies, and not what it writes.
+    pub of_input: bool,
+}
+
+impl Router {
+    /// A softmax over all experts, of which the largest shares stay as they are.
+    pub const SOFTMAX: Self = Self {
+        shares: Shares::Softmax,
+        corrected: false,
+        groups: None,
+        divided: None,
+        scale: 1.0,
+        of_input: false,
+    };
+
+    /// The same with shares that sum to one, which is a softmax over those that are picked.
+    pub const OF_PICKED: Self = Self { divided: Some(0.0), ..Self::SOFTMAX };
+}
+
+/// From the scores of experts to their shares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shares {
+    /// A softmax over all.
+    Softmax,
+    /// The sigmoid of each.
+    Sigmoid,
+    /// SparseMixer (Liu et al. 2023): each pick has its share in a softmax over those of the experts not yet picked that are near
+    /// it: whose score is below by no more than `margin` times the larger of its own size and the best score.
+    Mixer {
+        /// How near they must be.
+        margin: f32,
+    },
+}
+
+/// Groups of experts that follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// How many there are.
+    pub count: usize,
+    /// How many are picked.
+    pub top: usize,
+    /// How many of its best experts a group is picked by: by the sum of their shares.
+    pub best: usize,
+}
+
+/// An MLP that works on every token beside the experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Width of its hidden layer.
+    pub inner: usize,
+    /// Whether what it writes is multiplied by the sigmoid of a score of the token.
+    pub gated: bool,
 }
 
 /// From the residual stream to logits.

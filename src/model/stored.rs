@@ -115,8 +115,9 @@ fn slots(spec: &Spec, step: Step) -> Vec<Slot> {
         Step::MlpNorm(layer) => of_layer(layer, &[LayerSlot::MlpNorm]),
         Step::Mlp(layer) => {
             let experts = spec.mlp.get(layer).and_then(|mlp| mlp.experts).map_or(0, |experts| experts.count);
-            let mut places = vec![LayerSlot::Router];
+            let mut places = vec![LayerSlot::Router, LayerSlot::RouterCorrection, LayerSlot::SharedGate];
             places.extend(mlp_places.map(LayerSlot::Mlp));
+            places.extend(mlp_places.map(LayerSlot::Shared));
             places.extend(
                 (0..experts).flat_map(|expert| mlp_places.map(|place| LayerSlot::Expert(expert, place))),
             );

@@ -135,6 +135,7 @@ fn others(value: &Value) -> Vec<Value> {
 const ONLY_IN_SOME: &[(&str, &str, &str)] = &[
     ("gpt_neox", "rope_theta", "`rotary_emb_base` is the base, whatever this says"),
     ("gpt_neox", "partial_rotary_factor", "`rotary_pct` is the share, whatever this says"),
+    ("solar_open", "intermediate_size", "every layer has experts, and so none an MLP of this width"),
 ];
 
 #[test]

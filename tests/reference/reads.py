@@ -35,7 +35,7 @@ INSIDE = re.compile(
 )
 # Methods that make new weights.
 NEW_WEIGHTS = {"_init_weights", "reset_parameters"}
-ATTENTION = re.compile(r"atten|rotary|rope|mask|alibi|position", re.IGNORECASE)
+ATTENTION = re.compile(r"atten|rotary|rope(?!n)|mask|alibi|position", re.IGNORECASE)
 
 
 def is_config(node):

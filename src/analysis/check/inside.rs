@@ -131,7 +131,7 @@ fn scores(decoder: &Decoder, trace: &Trace, control: &Control<'_>) -> Result<Vec
             let rule = &decoder.rules[layer];
             for (query, row) in products.iter().enumerate() {
                 // Of the keys that the query sees.
-                let from = rule.window.map_or(0, |window| (query + 1).saturating_sub(window));
+                let from = rule.first_key(query);
                 let most = row[from..=query].iter().fold(0.0f32, |most, product| most.max(product.abs()));
                 if most * rule.scale.abs() > largest.0 {
                     largest = (most * rule.scale.abs(), Head::new(layer, head));

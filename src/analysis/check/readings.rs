@@ -197,7 +197,7 @@ fn rotations(decoder: &Decoder) -> Vec<Reading> {
         all.push(Reading::spec("probe.rotary_scaling", "rope_scaling as configured", "none", move |spec| {
             each_rotation(spec, |rotary| {
                 rotary.frequencies = Frequencies::Fixed(rotary::plain(theta, rotary.size));
-                rotary.factor = 1.0;
+                (rotary.factor, rotary.factor_beyond) = (1.0, None);
             });
         }));
     } else {
@@ -257,7 +257,9 @@ fn mlps(decoder: &Decoder) -> Vec<Reading> {
                 for layer in &mut decoder.layers {
                     match layer.mlp.as_mut().map(|mlp| &mut mlp.body) {
                         Some(Body::Dense(projections)) => swap_gate(projections),
-                        Some(Body::Experts { experts, .. }) => experts.iter_mut().for_each(swap_gate),
+                        Some(Body::Experts(mixture)) => {
+                            mixture.experts.iter_mut().chain(&mut mixture.shared).for_each(swap_gate)
+                        }
                         None => {}
                     }
                 }

@@ -16,8 +16,8 @@ const SCORES: usize = 1 << 26;
 /// Numbers of masks that are kept.
 const MASKS: usize = 1 << 24;
 
-/// What a mask depends on: its rows, their first query, the keys, the window.
-type Geometry = [usize; 4];
+/// What a mask depends on: its rows, their first query, the keys, the window, whether that does not slide.
+type Geometry = ([usize; 4], bool);
 
 /// An accelerator's way.
 pub struct OnDevice {
@@ -110,7 +110,7 @@ impl OnDevice {
             scores = scores.broadcast_add(&self.alibi(rule, first, [rows, keys], device)?)?;
         }
         if rows > 1 || rule.window.is_some_and(|window| window < keys) {
-            scores = scores.broadcast_add(&self.mask([rows, first, keys], rule.window, device)?)?;
+            scores = scores.broadcast_add(&self.mask([rows, first, keys], rule, device)?)?;
         }
         let uncut = self.uncut(rule, first, &scores)?;
         if let Some([before, _]) = &uncut {
@@ -156,20 +156,19 @@ impl OnDevice {
     }
 
     /// What hides keys when it is added to scores, `[rows, keys]`: made once for the layers that have it in common.
-    fn mask(
-        &self,
-        [rows, first, keys]: [usize; 3],
-        window: Option<usize>,
-        device: &Device,
-    ) -> Result<Tensor> {
-        let window = window.unwrap_or(keys).min(keys);
-        let geometry = [rows, first, keys, window];
+    fn mask(&self, [rows, first, keys]: [usize; 3], rule: &Rule, device: &Device) -> Result<Tensor> {
+        let window = rule.window.unwrap_or(keys).min(keys);
+        let geometry = ([rows, first, keys, window], rule.chunked);
         let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, mask)) = masks.iter().find(|(made_for, _)| *made_for == geometry) {
             return Ok(mask.clone());
         }
         let distance = self.distances(first, [rows, keys], device)?;
-        let seen = (distance.ge(0.0)? * distance.lt(window as f64)?)?;
+        let near = match rule.chunked {
+            true => self.of_one_chunk(first, [rows, keys], window, device)?,
+            false => distance.lt(window as f64)?,
+        };
+        let seen = (distance.ge(0.0)? * near)?;
         let hidden = Tensor::full(f32::NEG_INFINITY, (rows, keys), device)?;
         let mask = seen.where_cond(&hidden.zeros_like()?, &hidden)?;
         if masks.iter().map(|(_, mask)| mask.elem_count()).sum::<usize>() > MASKS {
@@ -177,6 +176,20 @@ impl OnDevice {
         }
         masks.push((geometry, mask.clone()));
         Ok(mask)
+    }
+
+    /// Whether each key is in the chunk of each query, `[rows, keys]`.
+    fn of_one_chunk(
+        &self,
+        first: usize,
+        [rows, keys]: [usize; 2],
+        size: usize,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let starts: Vec<f32> = (first..first + rows).map(|query| (query / size * size) as f32).collect();
+        let starts = self.numbers(&starts, device)?.reshape((rows, 1))?;
+        let keys = self.positions(0..keys, device)?.reshape((1, keys))?;
+        Ok(keys.broadcast_ge(&starts)?)
     }
 
     /// By how many positions each key lies behind each query, `[rows, keys]`.

@@ -47,7 +47,9 @@ impl InplaceOp1 for ToAttention<'_> {
         let some =
             |numbers: &[f32]| device.clone_htod(if numbers.is_empty() { &[0f32][..] } else { numbers });
         let (slopes, sinks) = (some(&rule.slopes)?, some(&rule.sinks)?);
-        let sizes = [heads, rows, keys, self.first, rule.window.unwrap_or(0)].map(|size| size as i32);
+        let window = rule.window.unwrap_or(0);
+        let sizes =
+            [heads, rows, keys, self.first, window, usize::from(rule.chunked)].map(|size| size as i32);
         let alibi: i32 = match (rule.slopes.is_empty(), rule.rounded) {
             (true, _) => 0,
             (false, false) => 1,

@@ -45,13 +45,13 @@ impl Decoder {
         angles: &Angles,
     ) -> Result<Tensor> {
         let LayerWeights { query, query_norm, .. } = &self.layers[layer];
-        let flat = self.clipped(query.forward(placed)?)?;
-        let queries = self.normed(&flat, query_norm.as_ref(), sequences, |queries| {
-            match self.rotation(layer, angles) {
+        let queries =
+            self.normed(layer, query.forward(placed)?, query_norm.as_ref(), sequences, |queries| match self
+                .rotation(layer, angles)
+            {
                 Some((rotary, angles)) => rotate(rotary, rotary.pairing, &queries, angles),
                 None => Ok(queries),
-            }
-        })?;
+            })?;
         match (&angles.temperature, &self.spec.attention.temperature) {
             (Some(factors), Some(temperature)) if temperature.layers[layer] => {
                 Ok(queries.broadcast_mul(factors)?)
@@ -69,38 +69,46 @@ impl Decoder {
         angles: &Angles,
     ) -> Result<Tensor> {
         let LayerWeights { key, key_norm, .. } = &self.layers[layer];
-        let flat = self.clipped(key.forward(placed)?)?;
-        self.normed(&flat, key_norm.as_ref(), sequences, |keys| match self.rotation(layer, angles) {
-            None => Ok(keys),
-            Some((rotary, angles)) if rotary.keys_otherwise => {
-                let pairing = rotary.pairing.other();
-                reordered(rotary, pairing, &rotate(rotary, pairing, &keys, angles)?)
+        self.normed(layer, key.forward(placed)?, key_norm.as_ref(), sequences, |keys| {
+            match self.rotation(layer, angles) {
+                None => Ok(keys),
+                Some((rotary, angles)) if rotary.keys_otherwise => {
+                    let pairing = rotary.pairing.other();
+                    reordered(rotary, pairing, &rotate(rotary, pairing, &keys, angles)?)
+                }
+                Some((rotary, angles)) => rotate(rotary, rotary.pairing, &keys, angles),
             }
-            Some((rotary, angles)) => rotate(rotary, rotary.pairing, &keys, angles),
         })
     }
 
-    /// `[sequences * tokens, heads * head_size]`, normalised and rotated in the order of the family, as
+    /// `[sequences * tokens, heads * head_size]`, cut off, normalised and rotated in the order of the family, as
     /// `[sequences, heads, tokens, head_size]`.
     fn normed(
         &self,
-        flat: &Tensor,
+        layer: usize,
+        flat: Tensor,
         norm: Option<&NormWeights>,
         sequences: usize,
         rotated: impl FnOnce(Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let heads = flat.dim(1)? / self.spec.head_size;
+        let clips_normed = self.spec.attention.clip.is_some_and(|clip| clip.after_norm);
+        let flat = &if clips_normed { flat } else { self.clipped(flat)? };
         if !self.spec.attention.query_key_norm.is_some_and(|norm| norm.after_rotation) {
-            return rotated(self.normed_heads(flat, norm, sequences, heads)?);
+            let normed = self.normed_heads(flat, norm, sequences, heads)?;
+            return rotated(if clips_normed { self.clipped(normed)? } else { normed });
         }
         let turned = rotated(self.split_heads(flat, sequences, heads)?)?;
+        if self.spec.rotary(layer).is_none() {
+            return Ok(turned);
+        }
         let flat = turned.transpose(1, 2)?.contiguous()?.reshape(flat.dims())?;
         self.normed_heads(&flat, norm, sequences, heads)
     }
 
     pub(super) fn clipped(&self, flat: Tensor) -> Result<Tensor> {
         Ok(match self.spec.attention.clip {
-            Some(clip) => flat.clamp(-clip, clip)?,
+            Some(clip) => flat.clamp(-clip.most, clip.most)?,
             None => flat,
         })
     }
@@ -168,7 +176,8 @@ impl Decoder {
         let table = |table: &Rotary| {
             let frequencies = Tensor::new(&*table.frequencies(total), &Device::Cpu)?.unsqueeze(0)?;
             let angles = positions.broadcast_mul(&frequencies)?;
-            let placed = |x: Tensor| scaled(x, table.factor).and_then(|x| Ok(x.to_device(&self.device)?));
+            let placed =
+                |x: Tensor| scaled(x, table.factor(total)).and_then(|x| Ok(x.to_device(&self.device)?));
             let turned = if table.backwards { angles.neg()? } else { angles };
             Ok((placed(turned.cos()?)?, placed(turned.sin()?)?))
         };

@@ -97,9 +97,20 @@ pub fn named(
     Ok(plan)
 }
 
-/// The first of `keys` that the configuration has, or the second: transformers reads some under two names.
-pub fn present<'a>(config: &Config, keys: [&'a str; 2]) -> &'a str {
-    if config.get(keys[0]).is_some() { keys[0] } else { keys[1] }
+/// The same plan with a bias beside the unembedding, be that the embedding or not.
+pub fn with_biased_head(mut plan: Plan) -> Plan {
+    let named = plan.source;
+    plan.source = Box::new(move |slot| match slot {
+        Slot::Unembedding(Part::Weight) => named(slot).or_else(|| named(Slot::Embedding)),
+        Slot::Unembedding(Part::Bias) => Some(Source::whole("lm_head.bias")),
+        slot => named(slot),
+    });
+    plan
+}
+
+/// The first of `keys` that the configuration has, or the first of all: transformers reads some under several names.
+pub fn present<'a, const N: usize>(config: &Config, keys: [&'a str; N]) -> &'a str {
+    keys.into_iter().find(|key| config.get(key).is_some()).unwrap_or(keys[0])
 }
 
 /// Refuses a flag that is not as a family knows it.
@@ -206,8 +217,13 @@ pub fn activation(config: &Config, key: &str, default: &str) -> Result<Activatio
 /// A decoder of Llama's kind under the names that Llama's configuration has: RMS normalisation before each block,
 /// rotary positions, gated MLP. Pages change what their family does otherwise.
 pub fn llama_like(config: &Config, defaults: rotary::Defaults) -> Result<Spec> {
+    llama_like_of(config, defaults, "intermediate_size")
+}
+
+/// The same of a family that calls the width of the hidden layer otherwise.
+pub fn llama_like_of(config: &Config, defaults: rotary::Defaults, inner: &str) -> Result<Spec> {
     let shape = shape(config)?;
-    let mut spec = llama_spec(config, shape)?;
+    let mut spec = llama_spec_of(config, shape, inner)?;
     let rotary = rotary::read(config, shape.head_size, shape.context, defaults)?;
     spec.context = rotary.reach(shape.context);
     spec.positions = Positions::rotary(rotary, shape.layers);
@@ -216,10 +232,14 @@ pub fn llama_like(config: &Config, defaults: rotary::Defaults) -> Result<Spec> {
 
 /// The same without positions, for pages that read them in another way.
 pub fn llama_spec(config: &Config, shape: Shape) -> Result<Spec> {
+    llama_spec_of(config, shape, "intermediate_size")
+}
+
+fn llama_spec_of(config: &Config, shape: Shape, inner: &str) -> Result<Spec> {
     let mut spec = Spec::plain(shape);
     spec.norm.kind = NormKind::Rms;
     spec.norm.epsilon = config.number("rms_norm_eps", 1e-6)? as f32;
-    let mlp = Mlp::dense(config.count("intermediate_size")?, activation(config, "hidden_act", "silu")?, true);
+    let mlp = Mlp::dense(config.count(inner)?, activation(config, "hidden_act", "silu")?, true);
     spec.mlp = vec![mlp; shape.layers];
     Ok(spec)
 }
@@ -264,7 +284,7 @@ pub fn windows_if_used(
     if config.flag("use_sliding_window", false)? {
         return Ok(windows);
     }
-    if layer_kinds(config, layers)?.is_some_and(|kinds| kinds[..layers].contains(&"sliding_attention")) {
+    if of_kind(config, "layer_types", layers, SLIDING)?.is_some_and(|slides| slides.contains(&true)) {
         bail!(
             "{}: key `layer_types` asks for windows, but `use_sliding_window` is not true",
             config.origin()
@@ -275,30 +295,37 @@ pub fn windows_if_used(
 
 /// Which layers slide: what `layer_types` says, or, in configurations without that list, `slides`.
 pub fn sliding(config: &Config, layers: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
-    Ok(match layer_kinds(config, layers)? {
-        Some(kinds) => kinds.into_iter().take(layers).map(|kind| kind == "sliding_attention").collect(),
-        None => (0..layers).map(slides).collect(),
-    })
+    let listed = of_kind(config, "layer_types", layers, SLIDING)?;
+    Ok(listed.unwrap_or_else(|| (0..layers).map(slides).collect()))
 }
 
-/// `layer_types`, where it is there.
-pub fn layer_kinds(config: &Config, layers: usize) -> Result<Option<Vec<&str>>> {
-    let Some(value) = config.get("layer_types") else { return Ok(None) };
-    let kinds: Option<Vec<&str>> =
-        value.as_array().and_then(|kinds| kinds.iter().map(Value::as_str).collect());
-    let known = |kind: &&str| matches!(*kind, "full_attention" | "sliding_attention");
-    match kinds {
-        Some(kinds) if kinds.len() < layers => {
-            bail!("{}: key `layer_types` has {} entries for {layers} layers", config.origin(), kinds.len())
-        }
-        Some(kinds) => match kinds.iter().find(|kind| !known(kind)) {
-            Some(kind) => bail!(
-                "{}: key `layer_types` has `{}`; only full_attention and sliding_attention are handled",
-                config.origin(),
-                excerpt(kind)
-            ),
-            None => Ok(Some(kinds)),
-        },
-        None => bail!("{}: key `layer_types` is no list of names", config.origin()),
+/// Which layers the list under `key` calls by the second of two kinds; `None` where there is no list.
+pub fn of_kind(config: &Config, key: &str, layers: usize, kinds: [&str; 2]) -> Result<Option<Vec<bool>>> {
+    let Some(value) = config.get(key) else { return Ok(None) };
+    let named: Option<Vec<&str>> =
+        value.as_array().and_then(|named| named.iter().map(Value::as_str).collect());
+    let Some(named) = named else { bail!("{}: key `{key}` is no list of names", config.origin()) };
+    if named.len() < layers {
+        bail!("{}: key `{key}` has {} entries for {layers} layers", config.origin(), named.len());
+    }
+    match named.iter().find(|kind| !kinds.contains(kind)) {
+        Some(kind) => bail!(
+            "{}: key `{key}` has `{}`; only {} and {} are handled",
+            config.origin(),
+            excerpt(kind),
+            kinds[0],
+            kinds[1]
+        ),
+        None => Ok(Some(named.into_iter().take(layers).map(|kind| kind == kinds[1]).collect())),
     }
 }
+
+/// The layers in the list that is the value of `key`.
+pub fn layers(config: &Config, key: &str, value: &Value) -> Result<Vec<usize>> {
+    let layer = |value: &Value| value.as_u64().map(|layer| layer as usize);
+    let layers = value.as_array().and_then(|layers| layers.iter().map(layer).collect());
+    layers.with_context(|| format!("{}: key `{key}` is no list of layers", config.origin()))
+}
+
+/// The kinds of layers that may have a window.
+const SLIDING: [&str; 2] = ["full_attention", "sliding_attention"];

@@ -33,8 +33,12 @@ pub fn by_group(slot: Slot, source: Source, shape: &Shape) -> Source {
 /// Outputs `[2, inner]` of an MLP: the gate, then the way in.
 pub fn gate_first(slot: Slot, source: Source, inner: usize) -> Source {
     match place(slot) {
-        Some(LayerSlot::Mlp(MlpSlot::Gate)) => source.shared(Share::range(0..inner, 2 * inner)),
-        Some(LayerSlot::Mlp(MlpSlot::Up)) => source.shared(Share::range(inner..2 * inner, 2 * inner)),
+        Some(LayerSlot::Mlp(MlpSlot::Gate) | LayerSlot::Shared(MlpSlot::Gate)) => {
+            source.shared(Share::range(0..inner, 2 * inner))
+        }
+        Some(LayerSlot::Mlp(MlpSlot::Up) | LayerSlot::Shared(MlpSlot::Up)) => {
+            source.shared(Share::range(inner..2 * inner, 2 * inner))
+        }
         _ => source,
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     model::{
         config::Config,
         slot::{LayerSlot, Layout, MlpSlot, Plan, Share, Slot},
-        spec::{Activation, Mlp},
+        spec::{Activation, Mlp, Router},
     },
 };
 
@@ -69,7 +69,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
         );
     }
     let mlp = Mlp {
-        experts: Some(experts::read(&config, true)?),
+        experts: Some(experts::read(&config, Router::OF_PICKED)?),
         ..Mlp::dense(inner, Activation::ClippedGate { limit }, true)
     };
     spec.mlp = vec![mlp; spec.layers];

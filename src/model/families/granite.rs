@@ -1,4 +1,4 @@
-//! Granite: a decoder of Llama's kind with four factors, and the one with windows.
+//! Granite: a decoder of Llama's kind with four factors; with experts; and with windows.
 //!
 //! Quirks: `embedding_multiplier` is a factor on the embedding, `attention_multiplier` on the scores, in place of one over the
 //! root of the head's size, and `residual_multiplier` on what attention and MLP write; logits are divided by
@@ -7,17 +7,23 @@
 //! With windows (GraniteSWA) three layers of four have one, the first of each four has none, and each may have a base of its
 //! own or no positions (`layer_rope_theta`, where 0 is none). Each head has a sink, which the published code takes for a gate on
 //! what the head puts out: attention is told as it is without. That is the same number (gpt-oss tells it with the sink).
+//!
+//! Experts are in stacks, `input_linear` and `output_linear`, and their shares sum to one; in some models an MLP works beside them,
+//! whose gate and way in share a tensor too.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{common, llama, rotary};
+use super::{
+    common::{self, Names},
+    experts, fused, llama, rotary,
+};
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, Plan, Slot},
-        spec::{Positions, Spec},
+        slot::{LayerSlot, MlpSlot, Plan, Slot},
+        spec::{Experts, Positions, Router, Shared, Spec},
     },
 };
 
@@ -27,6 +33,42 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     multiply(config, &mut spec)?;
     llama::named(config, weights, spec, false)
 }
+
+/// Reads `config.json` of models with experts.
+pub fn with_experts(config: &Config, weights: &Weights) -> Result<Plan> {
+    let mut spec = common::llama_like(config, rotary::Defaults::default())?;
+    multiply(config, &mut spec)?;
+    let (experts, inner) = (experts::read(config, Router::OF_PICKED)?, config.count("intermediate_size")?);
+    let shared = config.optional_count("shared_intermediate_size")?.unwrap_or(0);
+    let beside = (shared > 0).then_some(Shared { inner: shared, gated: false });
+    experts::put(&mut spec, Experts { shared: beside, ..experts }, inner, |_| true);
+    let biases = config.flag("attention_bias", false)?;
+    let biased = move |place| biases && common::is_attention(place);
+    let mut plan = experts::named(config, weights, spec, &NAMES, biased, false)?;
+    let (named, in_memory) = (plan.source, experts::in_memory(weights));
+    plan.source = Box::new(move |slot| {
+        let mut source = fused::gate_first(slot, named(slot)?, shared);
+        if in_memory {
+            source.tensor = source.tensor.replace(".router.layer.", ".router.");
+        }
+        Some(source)
+    });
+    Ok(plan)
+}
+
+/// The names of models with experts.
+const NAMES: Names = Names {
+    instead: &[
+        (LayerSlot::Router, "block_sparse_moe.router.layer"),
+        (LayerSlot::Expert(0, MlpSlot::Gate), "block_sparse_moe.experts.#.gate_proj"),
+        (LayerSlot::Expert(0, MlpSlot::Up), "block_sparse_moe.experts.#.up_proj"),
+        (LayerSlot::Expert(0, MlpSlot::Down), "block_sparse_moe.experts.#.down_proj"),
+        (LayerSlot::Shared(MlpSlot::Gate), "shared_mlp.input_linear"),
+        (LayerSlot::Shared(MlpSlot::Up), "shared_mlp.input_linear"),
+        (LayerSlot::Shared(MlpSlot::Down), "shared_mlp.output_linear"),
+    ],
+    ..llama::NAMES
+};
 
 /// Reads `config.json` of the one with windows.
 pub fn with_windows(config: &Config, weights: &Weights) -> Result<Plan> {

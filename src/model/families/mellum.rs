@@ -4,17 +4,13 @@
 //! shares of the experts that work on a token sum to one unless said otherwise. What is there to predict more than one token
 //! at a time (`mtp.`) is left out.
 
-use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::json;
 
 use super::{common, experts, llama, qwen, rotary};
 use crate::{
     checkpoint::weights::Weights,
-    model::{
-        config::{Config, shown},
-        slot::Plan,
-        spec::Mlp,
-    },
+    model::{config::Config, slot::Plan},
 };
 
 /// Reads `config.json`.
@@ -35,34 +31,11 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     spec.positions = rotary::by_kind(&config, shape, &sliding, rotary::Defaults::default(), None)?;
     spec.attention.windows = common::windows(&config, shape.layers, |_| false)?;
     spec.attention.query_key_norm = qwen::HEAD_NORM;
-    let experts = experts::read(&config, config.flag("norm_topk_prob", true)?)?;
-    let inner = config.count("moe_intermediate_size")?;
-    for layer in sparse(&config, shape.layers)? {
-        spec.mlp[layer] = Mlp { inner, experts: Some(experts), ..spec.mlp[layer] };
-    }
-    let mut plan = llama::named(&config, weights, spec, false)?;
-    if experts::stacked(weights) {
-        let named = plan.source;
-        plan.source = Box::new(move |slot| Some(experts::in_stack(slot, named(slot)?, inner)));
-    }
+    let experts = experts::read(&config, qwen::router(&config, true)?)?;
+    experts::put_where_listed(&config, &mut spec, experts, |_| true)?;
+    let biases = config.flag("attention_bias", false)?;
+    let biased = move |place| biases && common::is_attention(place);
+    let mut plan = experts::named(&config, weights, spec, &llama::NAMES, biased, false)?;
     plan.beside = &["mtp."];
     Ok(plan)
-}
-
-/// The layers with experts: those that `mlp_layer_types` calls `sparse`, or all.
-fn sparse(config: &Config, layers: usize) -> Result<Vec<usize>> {
-    let Some(kinds) = config.get("mlp_layer_types") else { return Ok((0..layers).collect()) };
-    let mut sparse = Vec::new();
-    for layer in 0..layers {
-        match kinds.get(layer).and_then(Value::as_str) {
-            Some("sparse") => sparse.push(layer),
-            Some("dense") => {}
-            _ => bail!(
-                "{}: key `mlp_layer_types` = {} does not call each of {layers} layers `sparse` or `dense`",
-                config.origin(),
-                shown(kinds)
-            ),
-        }
-    }
-    Ok(sparse)
 }

@@ -16,12 +16,14 @@ use crate::{
     model::{
         config::Config,
         slot::{LayerSlot, MlpSlot, Plan},
+        spec::Router,
     },
 };
 
-const NAMES: Names = Names {
+pub(super) const NAMES: Names = Names {
     instead: &[
         (LayerSlot::Router, "block_sparse_moe.gate"),
+        (LayerSlot::RouterCorrection, "block_sparse_moe.e_score_correction_bias"),
         (LayerSlot::Expert(0, MlpSlot::Gate), "block_sparse_moe.experts.#.w1"),
         (LayerSlot::Expert(0, MlpSlot::Up), "block_sparse_moe.experts.#.w3"),
         (LayerSlot::Expert(0, MlpSlot::Down), "block_sparse_moe.experts.#.w2"),
@@ -39,17 +41,12 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let defaults = rotary::Defaults { theta: 1e6, ..rotary::Defaults::default() };
     let mut spec = common::llama_like(&config, defaults)?;
     spec.attention.windows = vec![common::window(&config)?; spec.layers];
-    let experts = experts::read(&config, true)?;
-    spec.mlp.iter_mut().for_each(|mlp| mlp.experts = Some(experts));
-    let inner = config.count("intermediate_size")?;
-    let tied = config.flag("tie_word_embeddings", false)?;
-    config.finish()?;
-    let stacked = experts::stacked(weights);
-    let named = if stacked { &llama::NAMES } else { &NAMES }.sources(weights, |_| false, tied);
-    let mut plan = Plan::new(spec, move |slot| {
-        let source = named(slot)?;
-        Some(if stacked { experts::in_stack(slot, source, inner) } else { source })
-    });
-    plan.unused = common::TIED;
-    Ok(plan)
+    let (experts, inner) = (experts::read(&config, Router::OF_PICKED)?, config.count("intermediate_size")?);
+    experts::put(&mut spec, experts, inner, |_| true);
+    experts::named(&config, weights, spec, names(weights), |_| false, false)
+}
+
+/// The names in a file: those that transformers has in memory, where it has them so.
+fn names(weights: &Weights) -> &'static Names {
+    if experts::in_memory(weights) { &llama::NAMES } else { &NAMES }
 }

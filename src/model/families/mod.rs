@@ -11,6 +11,7 @@ mod bloom;
 mod cohere;
 pub mod common;
 mod cwm;
+mod dots1;
 mod ernie4_5;
 mod exaone4;
 mod experts;
@@ -19,6 +20,7 @@ mod fused;
 mod gemma;
 pub mod gguf;
 mod glm;
+mod glm4_moe;
 mod gpt2;
 mod gpt_bigcode;
 mod gpt_neo;
@@ -30,7 +32,9 @@ mod heads;
 mod helium;
 mod hunyuan;
 mod llama;
+mod llama4;
 mod mellum;
+mod minimax_m2;
 mod mistral;
 mod mixtral;
 mod mpt;
@@ -43,6 +47,7 @@ mod opt;
 mod persimmon;
 mod phi;
 mod phi3;
+mod phimoe;
 mod qwen;
 pub mod rotary;
 mod seed_oss;
@@ -105,9 +110,17 @@ pub const FAMILIES: &[Family] = &[
         gguf: Some(&gguf::COHERE2),
     },
     Family { name: "cwm", models: "Code World Model", hub: cwm::plan, gguf: None },
+    Family { name: "dots1", models: "dots.llm1", hub: dots1::plan, gguf: None },
     Family { name: "ernie4_5", models: "ERNIE 4.5, dense", hub: ernie4_5::plan, gguf: Some(&gguf::ERNIE4_5) },
+    Family {
+        name: "ernie4_5_moe",
+        models: "ERNIE 4.5 with experts",
+        hub: ernie4_5::with_experts,
+        gguf: None,
+    },
     Family { name: "exaone4", models: "EXAONE 4", hub: exaone4::plan, gguf: Some(&gguf::EXAONE4) },
     Family { name: "falcon", models: "Falcon 1B to 180B", hub: falcon::plan, gguf: Some(&gguf::FALCON) },
+    Family { name: "flex_olmo", models: "FlexOlmo", hub: olmo::flex_olmo, gguf: None },
     Family { name: "gemma", models: "Gemma 1, CodeGemma", hub: gemma::plan, gguf: Some(&gguf::GEMMA) },
     Family { name: "gemma2", models: "Gemma 2", hub: gemma::plan2, gguf: Some(&gguf::GEMMA2) },
     Family {
@@ -124,6 +137,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { name: "glm", models: "GLM 4 of 2024, GLM Edge", hub: glm::plan, gguf: Some(&gguf::GLM) },
     Family { name: "glm4", models: "GLM 4 and Z1 of 2025, dense", hub: glm::plan4, gguf: Some(&gguf::GLM4) },
+    Family { name: "glm4_moe", models: "GLM 4.5 to 4.7", hub: glm4_moe::plan, gguf: None },
     Family {
         name: "gpt2",
         models: "GPT-2, DistilGPT-2, the Stanford runs",
@@ -152,6 +166,13 @@ pub const FAMILIES: &[Family] = &[
         hub: granite::with_windows,
         gguf: None,
     },
+    Family { name: "granitemoe", models: "Granite 3 with experts", hub: granite::with_experts, gguf: None },
+    Family {
+        name: "granitemoeshared",
+        models: "Granite with experts, some for every token",
+        hub: granite::with_experts,
+        gguf: None,
+    },
     Family { name: "helium", models: "Helium 1", hub: helium::plan, gguf: None },
     Family {
         name: "hunyuan_v1_dense",
@@ -159,6 +180,7 @@ pub const FAMILIES: &[Family] = &[
         hub: hunyuan::plan,
         gguf: Some(&gguf::HUNYUAN),
     },
+    Family { name: "hunyuan_v1_moe", models: "Hunyuan A13B", hub: hunyuan::with_experts, gguf: None },
     Family { name: "jais2", models: "Jais 2", hub: nemotron::jais2, gguf: None },
     Family {
         name: "llama",
@@ -166,8 +188,10 @@ pub const FAMILIES: &[Family] = &[
         hub: llama::plan,
         gguf: Some(&gguf::LLAMA),
     },
+    Family { name: "llama4_text", models: "Llama 4, its text model", hub: llama4::plan, gguf: None },
     Family { name: "llava", models: "LLaVA 1.5, its text model", hub: with_images::llava, gguf: None },
     Family { name: "mellum", models: "Mellum 2", hub: mellum::plan, gguf: None },
+    Family { name: "minimax_m2", models: "MiniMax M2", hub: minimax_m2::plan, gguf: None },
     Family { name: "ministral", models: "Ministral 8B of 2024", hub: mistral::ministral, gguf: None },
     Family {
         name: "ministral3",
@@ -200,13 +224,16 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "olmo", models: "OLMo 1", hub: olmo::plan, gguf: Some(&gguf::OLMO) },
     Family { name: "olmo2", models: "OLMo 2", hub: olmo::plan2, gguf: Some(&gguf::OLMO2) },
     Family { name: "olmo3", models: "OLMo 3", hub: olmo::plan3, gguf: Some(&gguf::OLMO3) },
+    Family { name: "olmoe", models: "OLMoE", hub: olmo::olmoe, gguf: None },
     Family { name: "openai-gpt", models: "the first GPT", hub: openai_gpt::plan, gguf: None },
     Family { name: "opt", models: "OPT, Galactica", hub: opt::plan, gguf: None },
     Family { name: "persimmon", models: "Persimmon", hub: persimmon::plan, gguf: None },
     Family { name: "phi", models: "Phi-1, 1.5 and 2", hub: phi::plan, gguf: Some(&gguf::PHI) },
     Family { name: "phi3", models: "Phi-3, Phi-4", hub: phi3::plan, gguf: Some(&gguf::PHI3) },
+    Family { name: "phimoe", models: "Phi-3.5 MoE", hub: phimoe::plan, gguf: None },
     Family { name: "qwen2", models: "Qwen 2, 2.5, QwQ", hub: qwen::qwen2, gguf: Some(&gguf::QWEN2) },
     Family { name: "qwen2_5_vl", models: "Qwen 2.5 VL, its text model", hub: with_images::qwen, gguf: None },
+    Family { name: "qwen2_moe", models: "Qwen 1.5 and 2 with experts", hub: qwen::qwen2_moe, gguf: None },
     Family { name: "qwen2_vl", models: "Qwen 2 VL, its text model", hub: with_images::qwen, gguf: None },
     Family { name: "qwen3", models: "Qwen 3", hub: qwen::qwen3, gguf: Some(&gguf::QWEN3) },
     Family {
@@ -218,6 +245,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "qwen3_vl", models: "Qwen 3 VL, its text model", hub: with_images::qwen, gguf: None },
     Family { name: "seed_oss", models: "Seed-OSS", hub: seed_oss::plan, gguf: Some(&gguf::SEED_OSS) },
     Family { name: "smollm3", models: "SmolLM3", hub: smollm3::plan, gguf: Some(&gguf::SMOLLM3) },
+    Family { name: "solar_open", models: "Solar Open", hub: glm4_moe::solar, gguf: None },
     Family {
         name: "stablelm",
         models: "StableLM 2 and 3B",

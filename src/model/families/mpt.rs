@@ -15,7 +15,7 @@ use crate::{
         alibi,
         config::Config,
         slot::{LayerSlot, MlpSlot, Plan},
-        spec::{Activation, Mlp, NormKind, NormOver, Positions, QueryKeyNorm, Shape, Spec},
+        spec::{Activation, Clip, Mlp, NormKind, NormOver, Positions, QueryKeyNorm, Shape, Spec},
     },
     text::excerpt,
 };
@@ -93,7 +93,7 @@ fn read_attention(config: &Config, spec: &mut Spec) -> Result<()> {
         spec.attention.scale = vec![config.number("softmax_scale", 1.0)? as f32; spec.layers];
     }
     let clip = config.number("clip_qkv", 0.0)? as f32;
-    spec.attention.clip = (clip > 0.0).then_some(clip);
+    spec.attention.clip = (clip > 0.0).then_some(Clip { most: clip, after_norm: false });
     if config.flag("qk_ln", false)? {
         spec.attention.query_key_norm =
             Some(QueryKeyNorm { kind: NormKind::Layer, over: NormOver::AllHeads, after_rotation: false });

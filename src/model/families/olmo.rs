@@ -1,21 +1,23 @@
-//! OLMo 1 to 3: Llama's kind with other normalisations.
+//! OLMo 1 to 3, OLMoE and FlexOlmo: Llama's kind with other normalisations.
 //!
 //! Quirks: OLMo 1 has LayerNorms without weights, and in some sizes cuts queries, keys and values off (`clip_qkv`); OLMo 2
 //! normalises what attention and MLP write in place of what they read, and all heads of a query or key together; in OLMo 3
-//! three layers of four see a window only, and the others alone are stretched by YaRN.
+//! three layers of four see a window only, and the others alone are stretched by YaRN. OLMoE has experts and normalises what Llama does,
+//! and all heads of a query or key as well, before these are cut off; FlexOlmo is OLMo 2 with experts.
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::{
     common::{self, Names},
-    llama, rotary,
+    experts, llama, qwen, rotary,
 };
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
         slot::{LayerSlot, Plan, Slot},
-        spec::{NormKind, NormOver, NormPlace, QueryKeyNorm, Spec},
+        spec::{Clip, NormKind, NormOver, NormPlace, QueryKeyNorm, Spec},
     },
 };
 
@@ -33,8 +35,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let mut spec = common::llama_like(config, rotary::Defaults::default())?;
     spec.norm.kind = NormKind::Layer;
     spec.norm.epsilon = 1e-5;
-    let clip = config.number("clip_qkv", 0.0)? as f32;
-    spec.attention.clip = Some(clip).filter(|&clip| clip > 0.0);
+    spec.attention.clip = clip(config)?;
     let mut plan = named(config, weights, spec, &llama::NAMES)?;
     let source = plan.source;
     plan.source = Box::new(move |slot| match slot {
@@ -63,11 +64,44 @@ pub fn plan3(config: &Config, weights: &Weights) -> Result<Plan> {
     named(config, weights, normed_after(config, spec)?, &NAMES)
 }
 
+/// Reads `config.json` of OLMoE.
+pub fn olmoe(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({ "max_position_embeddings": 4096, "rms_norm_eps": 1e-5 }));
+    let mut spec = common::llama_like(&config, rotary::Defaults::default())?;
+    spec.attention.query_key_norm = ALL_HEADS;
+    spec.attention.clip = clip(&config)?.map(|clip| Clip { after_norm: true, ..clip });
+    with_experts(&config, weights, spec, &llama::NAMES)
+}
+
+/// Reads `config.json` of FlexOlmo.
+pub fn flex_olmo(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({ "max_position_embeddings": 4096, "rms_norm_eps": 1e-6 }));
+    let defaults = rotary::Defaults { theta: 500_000.0, ..rotary::Defaults::default() };
+    let spec = normed_after(&config, common::llama_like(&config, defaults)?)?;
+    with_experts(&config, weights, spec, &NAMES)
+}
+
+fn with_experts(config: &Config, weights: &Weights, mut spec: Spec, names: &'static Names) -> Result<Plan> {
+    let experts = experts::read(config, qwen::router(config, false)?)?;
+    experts::put(&mut spec, experts, config.count("intermediate_size")?, |_| true);
+    let attention = config.flag("attention_bias", false)?;
+    experts::named(config, weights, spec, names, move |place| attention && common::is_attention(place), false)
+}
+
+/// All heads together.
+pub(super) const ALL_HEADS: Option<QueryKeyNorm> =
+    Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::AllHeads, after_rotation: false });
+
+/// `clip_qkv`, where it cuts anything off.
+fn clip(config: &Config) -> Result<Option<Clip>> {
+    let most = config.number("clip_qkv", 0.0)? as f32;
+    Ok((most > 0.0).then_some(Clip { most, after_norm: false }))
+}
+
 fn normed_after(config: &Config, mut spec: Spec) -> Result<Spec> {
     spec.norm.epsilon = config.number("rms_norm_eps", 1e-5)? as f32;
     spec.norm.place = NormPlace::After;
-    spec.attention.query_key_norm =
-        Some(QueryKeyNorm { kind: NormKind::Rms, over: NormOver::AllHeads, after_rotation: false });
+    spec.attention.query_key_norm = ALL_HEADS;
     Ok(spec)
 }
 

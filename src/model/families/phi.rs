@@ -13,7 +13,7 @@ use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::{LayerSlot, MlpSlot, Part, Plan, Slot, Source},
+        slot::{LayerSlot, MlpSlot, Plan},
         spec::{Mlp, NormKind, NormOver, Positions, QueryKeyNorm, Spec},
     },
 };
@@ -46,15 +46,5 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     }
     let inner = config.count("intermediate_size")?;
     spec.mlp = vec![Mlp::dense(inner, activation(config, "hidden_act", "gelu_new")?, false); shape.layers];
-    let tied = config.flag("tie_word_embeddings", false)?;
-    config.finish()?;
-    let named = NAMES.sources(weights, |_| true, tied);
-    let mut plan = Plan::new(spec, move |slot| match slot {
-        // Beside its bias also where it is the embedding.
-        Slot::Unembedding(Part::Weight) if tied => named(Slot::Embedding),
-        Slot::Unembedding(Part::Bias) => Some(Source::whole("lm_head.bias")),
-        slot => named(slot),
-    });
-    plan.unused = common::TIED;
-    Ok(plan)
+    Ok(common::with_biased_head(common::named(config, weights, spec, &NAMES, |_| true, false)?))
 }

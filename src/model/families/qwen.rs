@@ -1,22 +1,26 @@
-//! Qwen 2 and 2.5, Qwen 3, and Qwen 3 with experts: decoders of Llama's kind.
+//! Qwen 2 and 2.5, Qwen 3, and Qwen 1.5 to 3 with experts: decoders of Llama's kind.
 //!
 //! Quirks: Qwen 2 has biases in queries, keys and values and none in the output. Qwen 3 has none unless `attention_bias` says
 //! so, and normalises the queries and keys of each head before they are rotated; its heads have 128 numbers unless said
 //! otherwise. Windows are there only with `use_sliding_window`: where `layer_types` says so, or from layer
-//! `max_window_layers` on. With experts, a window is in every layer; layers in `mlp_only_layers` and those whose number,
+//! `max_window_layers` on. In Qwen 3 with experts a window is in every layer. With experts, layers in `mlp_only_layers` and those whose number,
 //! counted from 1, `decoder_sparse_step` does not divide have an MLP; and the shares of the experts that work on a token
-//! sum to one only with `norm_topk_prob`.
+//! sum to one only with `norm_topk_prob`. In Qwen 2 with experts an MLP works beside them, as much of it as a gate says; and with
+//! `use_sliding_window` every other layer below `max_window_layers`, from the first on, looks back through the window.
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use anyhow::{Result, bail};
+use serde_json::json;
 
-use super::{common, experts, llama, rotary};
+use super::{
+    common::{self, Names},
+    experts, llama, rotary,
+};
 use crate::{
     checkpoint::weights::Weights,
     model::{
         config::Config,
-        slot::Plan,
-        spec::{Mlp, NormKind, NormOver, QueryKeyNorm, Spec},
+        slot::{LayerSlot, MlpSlot, Plan},
+        spec::{Experts, NormKind, NormOver, QueryKeyNorm, Router, Shared, Spec},
     },
 };
 
@@ -44,20 +48,50 @@ pub fn qwen3_moe(config: &Config, weights: &Weights) -> Result<Plan> {
     let used = config.flag("use_sliding_window", false)?;
     spec.attention.windows = vec![common::window(&config)?.filter(|_| used); spec.layers];
     spec.attention.query_key_norm = HEAD_NORM;
-    let experts = experts::read(&config, config.flag("norm_topk_prob", false)?)?;
-    let inner = config.count("moe_intermediate_size")?;
-    let (step, dense) = (config.length("decoder_sparse_step")?, mlp_only(&config)?);
-    for (layer, mlp) in spec.mlp.iter_mut().enumerate() {
-        if (layer + 1) % step == 0 && !dense.contains(&layer) {
-            *mlp = Mlp { inner, experts: Some(experts), ..*mlp };
-        }
-    }
-    let mut plan = llama::named(&config, weights, spec, false)?;
-    if experts::stacked(weights) {
-        let named = plan.source;
-        plan.source = Box::new(move |slot| Some(experts::in_stack(slot, named(slot)?, inner)));
-    }
-    Ok(plan)
+    let experts = experts::read(&config, router(&config, false)?)?;
+    put(&config, &mut spec, experts)?;
+    let biases = config.flag("attention_bias", false)?;
+    let biased = move |place| biases && common::is_attention(place);
+    experts::named(&config, weights, spec, &llama::NAMES, biased, false)
+}
+
+/// Reads `config.json` of Qwen 1.5 and 2 with experts.
+pub fn qwen2_moe(config: &Config, weights: &Weights) -> Result<Plan> {
+    let config = config.with_defaults(json!({ "num_key_value_heads": 16, "decoder_sparse_step": 1 }));
+    let (config, mut spec) = read(&config)?;
+    let without = config.optional_length("max_window_layers")?.unwrap_or(28);
+    let slides = |layer: usize| layer % 2 == 0 && layer < without;
+    spec.attention.windows = common::windows_if_used(&config, spec.layers, slides)?;
+    let shared = Shared { inner: config.count("shared_expert_intermediate_size")?, gated: true };
+    let experts = Experts { shared: Some(shared), ..experts::read(&config, router(&config, false)?)? };
+    put(&config, &mut spec, experts)?;
+    let biases = config.flag("qkv_bias", true)?;
+    let biased = move |place| biases && common::is_read(place);
+    experts::named(&config, weights, spec, &NAMES, biased, false)
+}
+
+/// The names of Qwen 2 with experts.
+const NAMES: Names = Names {
+    instead: &[
+        (LayerSlot::Shared(MlpSlot::Gate), "mlp.shared_expert.gate_proj"),
+        (LayerSlot::Shared(MlpSlot::Up), "mlp.shared_expert.up_proj"),
+        (LayerSlot::Shared(MlpSlot::Down), "mlp.shared_expert.down_proj"),
+        (LayerSlot::SharedGate, "mlp.shared_expert_gate"),
+    ],
+    ..llama::NAMES
+};
+
+/// How experts are picked; `norm_topk_prob` is as told unless it is there.
+pub(super) fn router(config: &Config, normalised: bool) -> Result<Router> {
+    Ok(if config.flag("norm_topk_prob", normalised)? { Router::OF_PICKED } else { Router::SOFTMAX })
+}
+
+/// Puts experts in the layers that have them.
+fn put(config: &Config, spec: &mut Spec, experts: Experts) -> Result<()> {
+    let (step, dense) = (config.length("decoder_sparse_step")?, mlp_only(config)?);
+    let has = |layer| (layer + 1) % step == 0 && !dense.contains(&layer);
+    experts::put(spec, experts, config.count("moe_intermediate_size")?, has);
+    Ok(())
 }
 
 /// Each head by itself, all with the same gains.
@@ -101,8 +135,6 @@ fn windows(config: &Config, layers: usize) -> Result<Vec<Option<usize>>> {
 
 /// `mlp_only_layers`.
 fn mlp_only(config: &Config) -> Result<Vec<usize>> {
-    let Some(value) = config.get("mlp_only_layers") else { return Ok(Vec::new()) };
-    let layer = |value: &Value| value.as_u64().map(|layer| layer as usize);
-    let layers = value.as_array().and_then(|layers| layers.iter().map(layer).collect());
-    layers.with_context(|| format!("{}: key `mlp_only_layers` is no list of layers", config.origin()))
+    let key = "mlp_only_layers";
+    config.get(key).map_or(Ok(Vec::new()), |value| common::layers(config, key, value))
 }

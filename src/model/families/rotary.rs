@@ -28,6 +28,8 @@ pub struct Defaults {
     pub backwards: bool,
     /// Whether `alpha` beside the kind `dynamic` stretches the base once for all.
     pub alpha: bool,
+    /// Whether a stretched rotation has a factor of its own for each side of the old context.
+    pub factors: bool,
     /// Keys of the object that describes the rotation which the page reads for itself.
     pub others: &'static [&'static str],
 }
@@ -41,6 +43,7 @@ impl Default for Defaults {
             pairing: Pairing::Halves,
             backwards: false,
             alpha: false,
+            factors: false,
             others: &[],
         }
     }
@@ -189,9 +192,13 @@ fn of(
         "longrope" | "su" => reading.longrope()?,
         other => bail!("{}: rotary scaling `{}` is not handled", scaling.origin(), excerpt(other)),
     };
+    let Defaults { pairing, backwards, factors, .. } = defaults;
+    let factor = factor as f32;
+    let rotary =
+        Rotary { pairing, keys_otherwise: false, backwards, size, frequencies, factor, factor_beyond: None };
+    let rotary = if factors && kind != "default" { reading.with_factors(rotary)? } else { rotary };
     scaling.finish_rotation(kind)?;
-    let Defaults { pairing, backwards, .. } = defaults;
-    Ok(Rotary { pairing, keys_otherwise: false, backwards, size, frequencies, factor: factor as f32 })
+    Ok(rotary)
 }
 
 /// What the ways of stretching have in common.
@@ -221,6 +228,18 @@ impl Reading<'_> {
         }
     }
 
+    /// Phi-3.5 MoE's way to stretch: with factors of its own for each side of the old context, and all lengths turned alike.
+    fn with_factors(&self, rotary: Rotary) -> Result<Rotary> {
+        let frequencies = match rotary.frequencies {
+            Frequencies::ByLength { short, .. } => Frequencies::Fixed(short),
+            Frequencies::Dynamic { theta, .. } => Frequencies::Fixed(rotary::plain(theta, self.size)),
+            fixed => fixed,
+        };
+        let (factor, beyond) = (self.needed("short_mscale")? as f32, self.needed("long_mscale")? as f32);
+        let factor_beyond = Some((self.old_context()? as usize, beyond));
+        Ok(Rotary { frequencies, factor, factor_beyond, ..rotary })
+    }
+
     /// The context before the model was stretched.
     fn old_context(&self) -> Result<f64> {
         let within = self.scaling.optional_length("original_max_position_embeddings")?;
@@ -235,12 +254,15 @@ impl Reading<'_> {
     fn llama3(&self) -> Result<Vec<f32>> {
         let (factor, old_context) = (self.factor()?, self.old_context()?);
         let (low, high) = (self.needed("low_freq_factor")?, self.needed("high_freq_factor")?);
-        if high <= low {
-            bail!("{}: key `high_freq_factor` is {high}, not above {low}", self.scaling.origin());
+        if high < low {
+            bail!("{}: key `high_freq_factor` is {high}, below {low}", self.scaling.origin());
         }
         let stretched = |frequency: f32| {
             let turns = old_context * f64::from(frequency) / std::f64::consts::TAU;
-            let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+            let kept = match high == low {
+                true => f64::from(turns > low),
+                false => ((turns - low) / (high - low)).clamp(0.0, 1.0),
+            };
             (f64::from(frequency) * (kept + (1.0 - kept) / factor)) as f32
         };
         Ok(rotary::plain(self.theta, self.size).into_iter().map(stretched).collect())

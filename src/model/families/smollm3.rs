@@ -28,10 +28,12 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     llama::named(&config, weights, spec, true)
 }
 
-/// Whether each layer rotates queries and keys.
-fn rotated(config: &Config, layers: usize) -> Result<Vec<bool>> {
+/// Whether each layer rotates queries and keys; an empty list is none.
+pub(super) fn rotated(config: &Config, layers: usize) -> Result<Vec<bool>> {
     let interval = config.length("no_rope_layer_interval")?;
-    let Some(value) = config.get("no_rope_layers") else {
+    let list =
+        config.get("no_rope_layers").filter(|list| list.as_array().is_none_or(|list| !list.is_empty()));
+    let Some(value) = list else {
         return Ok((1..=layers).map(|layer| layer % interval != 0).collect());
     };
     let rotated = |value: &Value| value.as_u64().map(|rotated| rotated != 0);

@@ -58,15 +58,19 @@ template <bool LARGEST> __device__ float over_block(float x, float *shared) {
 }
 
 // Scores [sequences, heads, rows, keys] of queries from `first` on become attention in place; a block takes one row.
-// Without a cap it is 0, without a window `window` is 0. `alibi` is 0, 1 for scores that fall by slope * distance, 2 for
+// Without a cap it is 0, without a window `window` is 0; with `chunked` it does not slide. `alibi` is 0, 1 for scores that fall by slope * distance, 2 for
 // those that grow with scale * slope * position in bfloat16.
-extern "C" __global__ void attention(float *scores, int heads, int rows, int keys, int first, int window, float cap,
-                                     int alibi, const float *slopes, float scale, int has_sinks, const float *sinks) {
+extern "C" __global__ void attention(float *scores, int heads, int rows, int keys, int first, int window, int chunked,
+                                     float cap, int alibi, const float *slopes, float scale, int has_sinks,
+                                     const float *sinks) {
     __shared__ float shared[32];
     int row = blockIdx.x % rows;
     int head = blockIdx.x / rows % heads;
     int query = first + row;
-    int from = window > 0 && query + 1 > window ? query + 1 - window : 0;
+    int from = 0;
+    if (window > 0) {
+        from = chunked ? query / window * window : max(query + 1 - window, 0);
+    }
     float *line = scores + (unsigned long long)blockIdx.x * keys;
     float slope = alibi ? slopes[head] : 0.0f;
     float rounded = of_bf16(to_bf16(slope));

@@ -17,11 +17,21 @@ OF_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "attention_
 OF_KEYS = ("num_key_value_heads", "num_kv_heads")
 OF_WIDTH = ("hidden_size", "n_embd", "n_embed", "d_model")
 OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-OF_INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "moe_intermediate_size")
+OF_INNER = (
+    "intermediate_size",
+    "n_inner",
+    "ffn_dim",
+    "ffn_hidden_size",
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+    "shared_intermediate_size",
+    "intermediate_size_mlp",
+)
 OF_CONTEXT = ("n_positions", "max_seq_len")
 OF_WINDOW = ("sliding_window", "window_size", "sliding_window_size")
 OF_LAYER = ("layer_types", "layer_rope_theta", "mlp_layer_types", "no_rope_layers", "attention_layers")
 OTHERS = dict(num_local_experts=4, num_experts=4, num_experts_per_tok=2, rotary_dim=8, head_dim=WIDTH // HEADS)
+OTHERS |= dict(n_routed_experts=8, moe_num_experts=4, moe_k=2, moe_layer_end_index=2)
 
 
 def small(config):
@@ -44,7 +54,8 @@ def small(config):
     put(OTHERS, lambda size: size)
     config.update({key: size for key, size in OTHERS.items() if key in config})
     kept = next(config[key] for key in OF_LAYERS if key in config)
-    put(OF_LAYER, lambda kinds: [kinds[layer * layers // kept] if kept == 7 else kinds[layer] for layer in range(kept)])
+    put(OF_LAYER, lambda kinds: kinds and [kinds[layer * layers // kept] if kept == 7 else kinds[layer] for layer in range(kept)])
+    put(("moe_topk",), lambda tops: [2] * kept if isinstance(tops, list) else 2)
     put(("attention_types",), lambda types: [[types[0][0], kept // len(types[0][0])]])
     if config["model_type"] in ("gpt_neo", "opt"):
         config["max_position_embeddings"] = 64

@@ -74,6 +74,9 @@ impl Names {
             }
             (LayerSlot::Mlp(MlpSlot::Gate), _, Some(rows)) => whole("ffn_up").shared(half(0, rows)),
             (LayerSlot::Mlp(MlpSlot::Up), _, Some(rows)) => whole("ffn_up").shared(half(1, rows)),
+            (LayerSlot::Shared(place), ..) => whole(&format!("{}_shexp", self.name(LayerSlot::Mlp(place))?)),
+            // Called a bias, which it is to the shares.
+            (LayerSlot::RouterCorrection, ..) => Source::whole(format!("blk.{layer}.{}", self.name(place)?)),
             (LayerSlot::Expert(expert, place), ..) => {
                 let name = self.name(LayerSlot::Mlp(place))?;
                 match self.apart {
@@ -121,11 +124,14 @@ fn usual(place: LayerSlot) -> Option<&'static str> {
         LayerSlot::MlpNorm => "ffn_norm",
         LayerSlot::MlpPostNorm => "post_ffw_norm",
         LayerSlot::Router => "ffn_gate_inp",
+        LayerSlot::RouterCorrection => "exp_probs_b.bias",
+        LayerSlot::SharedGate => "ffn_gate_inp_shexp",
         LayerSlot::Mlp(MlpSlot::Gate) => "ffn_gate",
         LayerSlot::Mlp(MlpSlot::Up) => "ffn_up",
         LayerSlot::Mlp(MlpSlot::Down) => "ffn_down",
         LayerSlot::OutputNorm => "attn_sub_norm",
         LayerSlot::Mlp(MlpSlot::InnerNorm) => "ffn_sub_norm",
-        LayerSlot::Mlp(MlpSlot::Curve) | LayerSlot::Expert(..) | LayerSlot::KeySmear => return None,
+        LayerSlot::Mlp(MlpSlot::Curve) | LayerSlot::KeySmear => return None,
+        LayerSlot::Expert(..) | LayerSlot::Shared(_) => return None,
     })
 }
