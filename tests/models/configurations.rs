@@ -247,6 +247,44 @@ fn what_is_read_and_not_handled_is_refused_by_name() {
 }
 
 #[test]
+fn what_no_model_has_is_refused_by_key() {
+    let yarn = json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64 });
+    let cases = [
+        (
+            "BitNet b1.58 2B 4T that is not quantised",
+            json!({ "quantization_config": { "quant_method": "bitnet" } }),
+            "`quantization_config`",
+        ),
+        ("LGAI-EXAONE/EXAONE-4.0-32B", json!({ "layer_types": null }), "`sliding_window_pattern` is text"),
+        (
+            "Ministral 3 3B without its eyes",
+            json!({ "rope_parameters": yarn }),
+            "`llama_4_scaling_beta` is missing",
+        ),
+        ("ibm-granite/granite-swash-2b", json!({ "layer_rope_theta": [0, 1e4] }), "`layer_rope_theta`"),
+        (
+            "JetBrains/Mellum 2 with a plain layer",
+            json!({ "mlp_layer_types": ["sparse"] }),
+            "`mlp_layer_types`",
+        ),
+        ("openai-community/openai-gpt", json!({ "afn": "tanh" }), "`afn` = `tanh`"),
+        ("llava-hf/llava-1.5-7b-hf", json!({ "text_config": null }), "`text_config` is missing"),
+        (
+            "llava-hf/llava-1.5-7b-hf",
+            json!({ "text_config": { "model_type": "bert" } }),
+            "`bert` is not known",
+        ),
+        ("Qwen/Qwen3-VL-4B-Instruct", json!({ "text_config": [] }), "`text_config` is no object"),
+    ];
+    for (name, more, expected) in cases {
+        let mut values = published()[name].clone();
+        values.extend(more.as_object().unwrap().clone());
+        let said = read(&values).err().unwrap_or_else(|| panic!("{name} {more}")).to_string();
+        assert!(said.contains(expected) && said.starts_with("config.json: "), "{said}");
+    }
+}
+
+#[test]
 fn reasons_are_given_for_keys_that_are_read() {
     let read =
         |key: &str| FAMILIES.iter().filter_map(Family::reads).any(|reads| reads.keys.contains_key(key));

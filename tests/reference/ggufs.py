@@ -22,6 +22,7 @@ ARCHITECTURES = {
     "gpt_bigcode": "starcoder",
     "gpt_neox": "gptneox",
     "gpt_oss": "gpt-oss",
+    "ministral3": "mistral3",
     "mistral": "llama",
     "mixtral": "llama",
     "olmo3": "olmo2",
@@ -29,7 +30,7 @@ ARCHITECTURES = {
     "qwen3_moe": "qwen3moe",
 }
 # Families whose query and key rows are stored so that neighbours are rotated together.
-PERMUTED = {"arcee", "granite", "llama", "mistral", "mixtral", "olmo", "smollm3"}
+PERMUTED = {"arcee", "granite", "llama", "ministral3", "mistral", "mixtral", "olmo", "smollm3"}
 # Keys of stretched rotations by those of configurations.
 STRETCHED = {
     "linear": {"factor": "factor"},
@@ -198,6 +199,10 @@ FAMILIES = {
     ),
     "gptj": lambda config: {"rope.dimension_count": config.rotary_dim},
     "granite": granite,
+    "ministral3": lambda config: {
+        "attention.temperature_scale": config.rope_parameters["llama_4_scaling_beta"],
+        "rope.scaling.yarn_log_multiplier": config.rope_parameters.get("mscale_all_dim"),
+    },
     "mixtral": experts,
     "mpt": mpt,
     "olmo": lambda config: {"attention.layer_norm_epsilon": 1e-5, "attention.clamp_kqv": config.clip_qkv},

@@ -197,7 +197,7 @@ pub const FAMILIES: &[Family] = &[
         name: "ministral3",
         models: "Ministral 3, its text model",
         hub: mistral::ministral3,
-        gguf: None,
+        gguf: Some(&gguf::MINISTRAL3),
     },
     Family {
         name: "mistral",

@@ -51,6 +51,8 @@ SQUARE = dict(hidden_size=32, intermediate_size=64, num_attention_heads=4, num_k
 
 # Files say nothing of Gemma's scale, which comes from the size of a head.
 OF_HEAD = dict(head_dim=12, query_pre_attn_scalar=12)
+GROWING = YARN | dict(llama_4_scaling_beta=0.7, original_max_position_embeddings=4, mscale=1.0, mscale_all_dim=1.0)
+GROWING |= dict(attention_factor=None)
 KINDS = ["full_attention", "sliding_attention", "full_attention"]
 CAPS = dict(attn_logit_softcapping=1.5, final_logit_softcapping=2.0)
 
@@ -135,6 +137,17 @@ OTHERS = {
     "gguf-glm4": case(model("glm4", **GQA, head_dim=16, rms_norm_eps=0.02), spread=0.35),
     "gguf-glm4-plain": case(model("glm4", head_dim=8, attention_bias=False, tie_word_embeddings=True), spread=0.35),
     "gguf-hunyuan": case(model("hunyuan_v1_dense", **GQA, head_dim=6, tie_word_embeddings=True), spread=0.35),
+    "gguf-ministral3": case(model("ministral3", head_dim=10, rope_parameters=GROWING), spread=0.35),
+    "gguf-ministral3-plain": case(
+        model(
+            "ministral3",
+            **GQA,
+            head_dim=6,
+            rope_parameters=dict(rope_theta=100.0, llama_4_scaling_beta=0.0, original_max_position_embeddings=3),
+        ),
+        more={"attention.temperature_scale": None},
+        spread=0.35,
+    ),
     "gguf-nemotron": case(model("nemotron", **BIASES), Type.F16, read_back=BIASES, spread=0.35),
     "gguf-nemotron-gqa": case(model("nemotron", **GQA, head_dim=8, rope_parameters=HALF), spread=0.35),
     "gguf-seed_oss": case(model("seed_oss", head_dim=10), spread=0.35),

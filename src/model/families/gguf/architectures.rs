@@ -187,6 +187,26 @@ pub const LLAMA: Architecture = Architecture {
     ..USUAL
 };
 
+/// Ministral 3's and that of Mistral Small 3.1. A multiplier of YaRN's that is there stands for two that cancel each other.
+pub const MINISTRAL3: Architecture = Architecture {
+    name: "mistral3",
+    keys: &[
+        ("attention.temperature_scale", "llama_4_scaling_beta"),
+        ("rope.scaling.yarn_log_multiplier", "mscale"),
+    ],
+    adjust: |file, values| {
+        let growth = values.remove("llama_4_scaling_beta").unwrap_or(0.into());
+        let scale = values.remove("mscale").unwrap_or(0.into());
+        let rope = values.entry("rope_scaling").or_insert_with(|| json!({ "rope_type": "default" }));
+        if let Value::Object(rope) = rope {
+            rope.insert("llama_4_scaling_beta".into(), growth);
+            rope.extend(["mscale", "mscale_all_dim"].map(|key| (key.to_owned(), scale.clone())));
+            rope.entry("original_max_position_embeddings").or_insert(file.count("context_length").into());
+        }
+    },
+    ..LLAMA
+};
+
 /// Mixtral's, which is Llama's with experts.
 pub const MIXTRAL: Architecture =
     Architecture { name: "llama", only_with: Some("expert_count"), permuted: true, ..USUAL };
