@@ -24,10 +24,12 @@ use crate::{
 
 pub mod check;
 pub mod circuits;
+pub mod watch;
 pub mod what_if;
 
 use check::CheckArgs;
 use circuits::CircuitsArgs;
+use watch::WatchArgs;
 use what_if::{AttributeArgs, EditArgs, LensArgs, PatchArgs};
 
 const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
@@ -132,6 +134,8 @@ pub enum Command {
     Rank(RankArgs),
     /// Say whether a checkpoint is sane, where it is broken, and which reading of it would be right
     Check(CheckArgs),
+    /// Check each new checkpoint of a running job, and keep a history
+    Watch(WatchArgs),
     /// Print what one head attends to in a prompt
     Show(ShowArgs),
     /// Score every head in each snapshot of a training run

@@ -40,6 +40,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Tour => return commands::explore::tour(common),
         Command::Rank(args) => commands::rank::run(&args, common),
         Command::Check(args) => return commands::check::run(&args, common),
+        Command::Watch(args) => return commands::watch::run(&args, common),
         Command::Show(args) => commands::show::run(&args, common),
         Command::Timeline(args) => commands::timeline::run(&args, common),
         Command::Circuits(args) => commands::circuits::run(&args, common),

@@ -43,6 +43,11 @@ pub fn is_model(folder: &Path) -> bool {
     folder.join("config.json").is_file()
 }
 
+/// Whether a folder is a model, by what it says or by the weights in it.
+pub fn is_checkpoint(folder: &Path) -> bool {
+    is_model(folder) || has_weights(folder)
+}
+
 /// The snapshots in a folder, in the order of their steps; hidden folders, in which some are begun, are none.
 pub fn inside(folder: &Path) -> Result<Vec<Snapshot>> {
     let entries =
@@ -62,7 +67,7 @@ pub fn inside(folder: &Path) -> Result<Vec<Snapshot>> {
 /// The snapshot that opens where `folder` is given as a model: the last one that has weights, where the folder is a run
 /// and no model itself.
 pub fn last_snapshot(folder: &Path) -> Option<Snapshot> {
-    if is_model(folder) || has_weights(folder) {
+    if is_checkpoint(folder) {
         return None;
     }
     inside(folder).ok()?.into_iter().rev().find(|snapshot| has_weights(Path::new(&snapshot.model)))

@@ -24,6 +24,7 @@ mod tensors;
 pub mod timeline;
 pub mod trace;
 pub mod verify;
+pub mod watch;
 pub mod what_if;
 
 /// Writes a line to standard error. Nobody may be there to read it, which is no error.

@@ -49,13 +49,14 @@ impl Bar {
 }
 
 /// Bars on standard error, hidden where they would not be seen or are not wanted.
-fn bars(common: &Common) -> MultiProgress {
+pub(super) fn bars(common: &Common) -> MultiProgress {
     let seen = !common.quiet && stderr().is_terminal();
     let target = if seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     MultiProgress::with_draw_target(target)
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// How a bar looks.
+pub(super) fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.progress_chars("█▓░")
 }

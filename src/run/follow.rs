@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    folder::{Stamp, TrainingRun, stamp},
+    folder::{Stamp, TrainingRun},
     log::Log,
+    looked::Looked,
     measured::Measured,
 };
 use crate::checkpoint::snapshot::Snapshot;
@@ -21,24 +22,14 @@ pub enum Scope {
     None,
 }
 
-/// What came of a snapshot, as it was written then.
-struct Outcome {
-    stamp: Stamp,
-    /// What was measured, or what is wrong with the snapshot, in a line.
-    measured: Result<Measured, String>,
-}
-
 /// A run, its log, and what came of its snapshots.
 pub struct Followed {
-    run: TrainingRun,
+    /// What was measured of each, or what is wrong with it, in a line.
+    looked: Looked<Result<Measured, String>>,
     log: Log,
     /// Layers of the model, and heads in each.
     shape: (usize, usize),
-    /// The folder of the run could not be read when it was last looked at.
-    gone: bool,
     scope: Scope,
-    /// By what opens the snapshot.
-    outcomes: BTreeMap<String, Outcome>,
 }
 
 impl Followed {
@@ -46,15 +37,18 @@ impl Followed {
     /// run, of models of the same shape.
     pub fn new(run: TrainingRun, shape: (usize, usize), before: Option<Self>) -> Self {
         let log = run.read_log();
-        match before.filter(|before| before.shape == shape && before.run.source == run.source) {
-            Some(before) => Self { run, log, ..before },
-            None => Self { run, log, shape, gone: false, scope: Scope::default(), outcomes: BTreeMap::new() },
+        match before.filter(|before| before.shape == shape && before.run().source == run.source) {
+            Some(mut before) => {
+                before.looked.set_run(run);
+                Self { log, ..before }
+            }
+            None => Self { looked: Looked::new(run), log, shape, scope: Scope::default() },
         }
     }
 
     /// The run as it was when it was last looked at.
     pub fn run(&self) -> &TrainingRun {
-        &self.run
+        self.looked.run()
     }
 
     /// Layers of the run's models, and heads in each.
@@ -70,27 +64,18 @@ impl Followed {
     /// Looks at the run; whether anything has changed. A snapshot that was written anew, or was not whole, is to be measured
     /// again.
     pub fn look(&mut self) -> bool {
-        let Some(now) = self.run.again() else {
-            return !std::mem::replace(&mut self.gone, true);
-        };
-        let mut changed = std::mem::take(&mut self.gone);
-        if now != self.run {
-            changed = true;
-            self.log = now.read_log();
-            self.run = now;
+        let news = self.looked.look();
+        if news.run {
+            self.log = self.run().read_log();
         }
-        let before = self.outcomes.len();
-        let measured = self.run.snapshots.iter().filter(|one| self.outcomes.contains_key(&one.model));
-        let stamps: BTreeMap<&String, Stamp> = measured.map(|one| (&one.model, stamp(one))).collect();
-        self.outcomes.retain(|model, outcome| stamps.get(model) == Some(&outcome.stamp));
-        changed || self.outcomes.len() < before
+        news.run || news.gone || news.outcomes
     }
 
     /// The snapshots that are measured, those that have been included.
     fn wanted(&self) -> impl Iterator<Item = &Snapshot> {
         let unlogged = |step| self.log.at(step).is_none_or(|entry| entry.heads.is_empty());
-        self.run.snapshots.iter().filter(move |snapshot| {
-            self.outcomes.contains_key(&snapshot.model)
+        self.run().snapshots.iter().filter(move |snapshot| {
+            self.outcome(snapshot).is_some()
                 || match self.scope {
                     Scope::Unlogged => unlogged(snapshot.step),
                     Scope::All => true,
@@ -101,22 +86,22 @@ impl Followed {
 
     /// The snapshot that is to be measured next.
     pub fn next(&self) -> Option<&Snapshot> {
-        self.wanted().find(|snapshot| !self.outcomes.contains_key(&snapshot.model))
+        self.wanted().find(|snapshot| self.outcome(snapshot).is_none())
     }
 
     /// How many snapshots have been measured, and how many of them there will be.
     pub fn progress(&self) -> (usize, usize) {
-        (self.outcomes.len(), self.wanted().count())
+        (self.looked.len(), self.wanted().count())
     }
 
     /// Keeps what came of a snapshot that had this stamp before it was read: if it was still being written, it has another
     /// one by now.
     pub fn keep(&mut self, snapshot: Snapshot, stamp: Stamp, measured: Result<Measured, String>) {
-        self.outcomes.insert(snapshot.model, Outcome { stamp, measured });
+        self.looked.keep(snapshot, stamp, measured);
     }
 
     fn outcome(&self, snapshot: &Snapshot) -> Option<&Result<Measured, String>> {
-        self.outcomes.get(&snapshot.model).map(|outcome| &outcome.measured)
+        self.looked.outcome(snapshot)
     }
 
     /// What is wrong with a snapshot, in a line.
@@ -135,7 +120,7 @@ impl Followed {
         let logged = self.log.entries.iter().map(|entry| entry.measured(layers, heads));
         let mut points: BTreeMap<u64, Measured> = logged.map(|point| (point.step, point)).collect();
         let measured =
-            self.run.snapshots.iter().filter_map(|snapshot| self.outcome(snapshot)?.as_ref().ok().cloned());
+            self.run().snapshots.iter().filter_map(|snapshot| self.outcome(snapshot)?.as_ref().ok().cloned());
         for mut point in measured {
             if let Some(logged) = points.get(&point.step) {
                 point.add_logged(logged);
@@ -147,8 +132,9 @@ impl Followed {
 
     /// What is wrong with the run, a line each.
     pub fn troubles(&self) -> Vec<String> {
-        let gone = || format!("{} cannot be read any more; what was read is kept", self.run.source);
-        let troubles = self.gone.then(gone).into_iter().chain(self.run.troubles.iter().cloned());
+        let run = self.run();
+        let gone = || format!("{} cannot be read any more; what was read is kept", run.source);
+        let troubles = self.looked.is_gone().then(gone).into_iter().chain(run.troubles.iter().cloned());
         troubles.chain(self.log.trouble.clone()).collect()
     }
 }
@@ -157,7 +143,7 @@ impl Followed {
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{super::folder::stamp, *};
 
     #[test]
     fn what_was_measured_is_kept_while_the_snapshot_stays_as_it_is() {

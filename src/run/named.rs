@@ -6,17 +6,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::checkpoint::{
     embedded,
-    snapshot::{Snapshot, inside, is_model, step},
+    snapshot::{Snapshot, inside, is_checkpoint, step},
 };
 
-/// The snapshots that the arguments name, in the order of their steps.
+/// The models that the arguments name, in their order, those of a run in the order of their steps; each with its step, where a name
+/// tells it.
 ///
 /// An argument is a folder of snapshots (`step*`, `checkpoint-*`), a snapshot of its own, a file, a shipped model that
-/// comes with its run, or a revision of a model on the hub. Where no name tells a step, the snapshots are numbered as they were given.
+/// comes with its run, or a revision of a model on the hub.
 ///
 /// # Errors
-/// When a folder holds neither a model nor snapshots, and when only some names tell their step.
-pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
+/// When a folder holds neither a model nor snapshots.
+pub fn named(arguments: &[String]) -> Result<Vec<(String, Option<u64>)>> {
     let mut named = Vec::new();
     for argument in arguments {
         let path = Path::new(argument);
@@ -27,7 +28,7 @@ pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
             None if path.is_dir() => inside(path)?,
             None => Vec::new(),
         };
-        if found.is_empty() && path.is_dir() && !is_model(path) {
+        if found.is_empty() && path.is_dir() && !is_checkpoint(path) {
             bail!("{argument} holds no model and no snapshots (folders named step* or checkpoint-*)");
         }
         if found.is_empty() {
@@ -38,6 +39,16 @@ pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
         }
         named.extend(found.into_iter().map(|snapshot| (snapshot.model, Some(snapshot.step))));
     }
+    Ok(named)
+}
+
+/// The snapshots that the arguments name, as [`named`] reads them, in the order of their steps. Where no name tells a step,
+/// they are numbered as they were given.
+///
+/// # Errors
+/// Those of [`named`], and when only some names tell their step or two are of one step.
+pub fn snapshots(arguments: &[String]) -> Result<Vec<Snapshot>> {
+    let mut named = named(arguments)?;
     if named.iter().all(|(_, step)| step.is_none()) {
         named.iter_mut().zip(0..).for_each(|((_, step), place)| *step = Some(place));
     }

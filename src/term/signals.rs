@@ -106,6 +106,15 @@ pub fn interrupt_ends() -> io::Result<()> {
     Ok(())
 }
 
+/// For a process that works for the one that has started it: it is asked to end when that one ends, where the system can do that.
+pub fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the call takes numbers; of a parent that is gone already nothing is lost but time.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+    }
+}
+
 /// Whether whoever started the program has a signal ignored.
 fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
