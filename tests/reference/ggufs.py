@@ -81,7 +81,7 @@ def write(model, file, kind, more):
     name = gguf.MODEL_ARCH_NAMES[architecture(config)]
     writer = gguf.GGUFWriter(file, name)
     add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
-    for key, value in (metadata(config) | more).items():
+    for key, value in (metadata(config) | learned(model) | more).items():
         if value is not None:
             add.get(type(value), writer.add_array)(f"{name}.{key}", value)
     writer.add_token_list([f"t{token}" for token in range(config.vocab_size)])
@@ -139,6 +139,15 @@ def metadata(config):
         found |= {f"rope.scaling.{to}": value for to, value in of.items()}
         found["rope.scaling.type"] = kind if of else None
     return found | FAMILIES.get(config.model_type, lambda config: {})(config)
+
+
+def learned(model):
+    """What xIELU has learned, layer by layer."""
+    found = {}
+    for name, number in model.state_dict().items():
+        if ".act_fn." in name:
+            found.setdefault(f"xielu.{name.rpartition('.')[2]}", []).append(number.float().item())
+    return found
 
 
 def mpt(config):
@@ -228,6 +237,8 @@ def tensors(model):
     names = gguf.get_tensor_name_map(architecture(config), config.num_hidden_layers)
     found = {}
     for name, tensor in model.state_dict().items():
+        if ".act_fn." in name:
+            continue
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         for name, tensor in parts(name, tensor.float(), config):

@@ -2,8 +2,8 @@
 //!
 //! Quirks: what xIELU has learned is beside each MLP; the rotation is stretched as Llama 3.1's unless another is described.
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use super::{
     common::{self, Names},
@@ -14,7 +14,7 @@ use crate::{
     model::{
         config::Config,
         slot::{LayerSlot, MlpSlot, Plan, Slot, Source},
-        spec::Mlp,
+        spec::{Activation, Mlp, Spec},
     },
 };
 
@@ -49,6 +49,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     spec.attention.query_key_norm = qwen::HEAD_NORM;
     let activation = common::activation(&config, "hidden_act", "xielu")?;
     spec.mlp = vec![Mlp::dense(config.count("intermediate_size")?, activation, false); spec.layers];
+    told(&config, &mut spec)?;
     let attention = config.flag("attention_bias", false)?;
     let biased = move |place| attention && common::is_attention(place);
     let mut plan = common::named(&config, weights, spec, &NAMES, biased, false)?;
@@ -64,4 +65,21 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
         })
     });
     Ok(plan)
+}
+
+/// Takes what xIELU has learned from the configuration, where that tells it layer by layer: files of GGUF do.
+fn told(config: &Config, spec: &mut Spec) -> Result<()> {
+    for (layer, mlp) in spec.mlp.iter_mut().enumerate() {
+        let mut learned = [0.0; 4];
+        for (number, name) in learned.iter_mut().zip(LEARNED) {
+            let key = format!("xielu.{name}");
+            let Some(of_layer) = config.get(&key) else { return Ok(()) };
+            let of_this = of_layer.get(layer).and_then(Value::as_f64);
+            *number = of_this.with_context(|| {
+                format!("{}: key `{key}` is no list of {} numbers", config.origin(), spec.layers)
+            })? as f32;
+        }
+        mlp.activation = Activation::xielu(learned);
+    }
+    Ok(())
 }

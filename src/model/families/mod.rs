@@ -90,7 +90,7 @@ pub struct Family {
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
-    Family { name: "apertus", models: "Apertus", hub: apertus::plan, gguf: None },
+    Family { name: "apertus", models: "Apertus", hub: apertus::plan, gguf: Some(&gguf::APERTUS) },
     Family { name: "arcee", models: "AFM 4.5B", hub: nemotron::arcee, gguf: Some(&gguf::ARCEE) },
     Family {
         name: "attn-only",

@@ -122,6 +122,7 @@ OTHERS = {
     "gguf-olmo": case(olmo(clip_qkv=2.0), spread=0.5),
     "gguf-olmo2": case(olmo2(tie_word_embeddings=True), spread=0.5),
     "gguf-olmo3": case(olmo3(num_hidden_layers=3, layer_types=KINDS), length=24, spread=0.5),
+    "gguf-apertus": case(model("apertus", **GQA, attention_bias=True, num_hidden_layers=3, rope_parameters=LLAMA3)),
     "gguf-arcee": case(model("arcee", **BIASES), spread=0.35),
     "gguf-arcee-gqa": case(model("arcee", **GQA, head_dim=10, rope_parameters=YARN, tie_word_embeddings=True)),
     "gguf-ernie4_5": case(model("ernie4_5", head_dim=10, use_bias=True), spread=0.35),

@@ -122,13 +122,17 @@ CASES = {
     "persimmon-plain": case(
         "persimmon", num_key_value_heads=..., qk_layernorm=False, layer_norm_eps=0.02, tie_word_embeddings=True, rewrite=older_keys
     ),
-    "persimmon-rotated": case("persimmon", num_attention_heads=4, num_key_value_heads=..., rope_parameters=HALF | dict(partial_rotary_factor=1.0)),
+    "persimmon-rotated": case(
+        "persimmon", num_attention_heads=4, num_key_value_heads=..., rope_parameters=HALF | dict(partial_rotary_factor=1.0)
+    ),
     "openai-gpt": case("openai-gpt", num_key_value_heads=..., intermediate_size=...),
     "openai-gpt-silu": case(
         "openai-gpt", num_key_value_heads=..., intermediate_size=..., afn="silu", layer_norm_epsilon=0.02, tie_word_embeddings=False
     ),
     "biogpt": case("biogpt", num_key_value_heads=...),
-    "biogpt-plain": case("biogpt", num_key_value_heads=..., scale_embedding=False, hidden_act="relu", tie_word_embeddings=False),
+    "biogpt-plain": case(
+        "biogpt", num_key_value_heads=..., scale_embedding=False, hidden_act="relu", tie_word_embeddings=False
+    ),
     "apertus": case("apertus", rope_parameters=LLAMA3, stored=True, num_hidden_layers=2, hidden_size=12, intermediate_size=16),
     "apertus-gqa": case("apertus", **GQA, attention_bias=True, tie_word_embeddings=True, rope_parameters=YARN),
     "apertus-default": case("apertus", rewrite=without("rope_parameters")),

@@ -16,6 +16,16 @@ const USUAL: Architecture = Architecture {
     adjust: |_, _| {},
 };
 
+/// Apertus's. What xIELU has learned is told layer by layer, and the stretched rotation by a tensor.
+pub const APERTUS: Architecture = Architecture {
+    name: "apertus",
+    flags: &[("attention_bias", "attn_q.bias")],
+    adjust: |_, values| {
+        values.entry("rope_scaling").or_insert_with(|| json!({ "rope_type": "default" }));
+    },
+    ..USUAL
+};
+
 /// Arcee's.
 pub const ARCEE: Architecture = Architecture { name: "arcee", ..LLAMA };
 

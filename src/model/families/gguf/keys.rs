@@ -137,6 +137,11 @@ pub fn translated(file: &File<'_>) -> Result<Map<String, Json>> {
 }
 
 fn translate(file: &File<'_>, suffix: &str, value: &Value, values: &mut Map<String, Json>) -> Result<()> {
+    if let (Some(name), Value::Array(of_layer)) = (suffix.strip_prefix("xielu."), value) {
+        let numbers: Option<Vec<Json>> = of_layer.iter().map(self::scalar).collect();
+        values.insert(format!("xielu.{name}"), numbers.map_or(Json::Null, Json::from));
+        return Ok(());
+    }
     let known = file.architecture.keys.iter().chain(&KEYS).find(|(key, _)| *key == suffix);
     let scalar = scalar(value);
     match (known, scalar) {
