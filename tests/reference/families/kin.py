@@ -1,5 +1,7 @@
 """Families that differ from a known one in settings alone, each with the settings off their usual values."""
 
+import copy
+
 from checkpoints import Case, older_keys, without, without_kinds
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -35,7 +37,8 @@ XGLM |= dict(num_key_value_heads=..., num_attention_heads=...)
 
 def model(kind, **options):
     """A model of a kind, of those sizes unless told otherwise; `None` leaves a size to the kind."""
-    options = {key: value for key, value in (SIZES | options).items() if value is not ...}
+    # Configurations write into what they are given.
+    options = copy.deepcopy({key: value for key, value in (SIZES | options).items() if value is not ...})
     return lambda: AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **options), attn_implementation="eager")
 
 
