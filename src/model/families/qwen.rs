@@ -60,7 +60,7 @@ pub fn qwen2_moe(config: &Config, weights: &Weights) -> Result<Plan> {
     let config = config.with_defaults(json!({ "num_key_value_heads": 16, "decoder_sparse_step": 1 }));
     let (config, mut spec) = read(&config)?;
     let without = config.optional_length("max_window_layers")?.unwrap_or(28);
-    let slides = |layer: usize| layer % 2 == 0 && layer < without;
+    let slides = |layer: usize| layer.is_multiple_of(2) && layer < without;
     spec.attention.windows = common::windows_if_used(&config, spec.layers, slides)?;
     let shared = Shared { inner: config.count("shared_expert_intermediate_size")?, gated: true };
     let experts = Experts { shared: Some(shared), ..experts::read(&config, router(&config, false)?)? };
