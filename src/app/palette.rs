@@ -84,16 +84,21 @@ impl App {
     }
 }
 
-/// How badly `word` fits: 0 the name, 1 its beginning, 2 within it, 3 its letters in order, 4 within the help.
+/// How badly `word` fits: 0 the name, 1 its beginning, 2 within it, 3 its letters in order from the first on, 4 its letters in
+/// order, 5 within the help.
 fn misfit(word: &str, name: &str, help: &str) -> Option<usize> {
     let word = word.to_lowercase();
-    let mut letters = name.chars();
-    let tests: [&mut dyn FnMut() -> bool; 5] = [
-        &mut || name == word,
-        &mut || name.starts_with(&word),
-        &mut || name.contains(&word),
-        &mut || word.chars().all(|char| letters.any(|letter| letter == char)),
-        &mut || help.to_lowercase().contains(&word),
+    let in_order = || {
+        let mut letters = name.chars();
+        word.chars().all(|char| letters.any(|letter| letter == char))
+    };
+    let tests: [&dyn Fn() -> bool; 6] = [
+        &|| name == word,
+        &|| name.starts_with(&word),
+        &|| name.contains(&word),
+        &|| name.chars().next() == word.chars().next() && in_order(),
+        &in_order,
+        &|| help.to_lowercase().contains(&word),
     ];
     tests.into_iter().position(|test| test())
 }

@@ -340,11 +340,16 @@ pub fn find(
     if let Some(family) = FAMILIES.iter().find(|family| family.name == name) {
         return Ok(family);
     }
+    /// How alike names are that differ by a slip.
+    const SLIP: f64 = 0.9;
     let likeness = |family: &&Family| {
         let fit = family
             .read(values, weights, origin)
             .map_or(0.0, |(reading, weights)| fit(&reading.plan, &weights));
-        [fit, reads::known_share(family.name, values), strsim::jaro_winkler(family.name, name)]
+        let alike = strsim::jaro_winkler(family.name, name);
+        // A name that is all but right says more than keys, which many families have in common.
+        let slip = f64::from(u8::from(alike > SLIP));
+        [fit, slip, reads::known_share(family.name, values), alike]
     };
     let most_like = FAMILIES
         .iter()
