@@ -110,11 +110,11 @@ pub fn attribution(
     }
     let spec = &decoder.spec;
     let outputs = |wanted: &dyn Fn(usize) -> bool| -> Result<Tensor> {
-        let mut all = Vec::with_capacity(spec.heads * spec.head_size);
+        let mut all = Vec::with_capacity(spec.heads * spec.value_size);
         for index in 0..spec.heads {
             match wanted(index) {
                 true => all.extend(trace.output(Head::new(head.layer, index), query..query + 1)?),
-                false => all.resize(all.len() + spec.head_size, 0.0),
+                false => all.resize(all.len() + spec.value_size, 0.0),
             }
         }
         let size = all.len();

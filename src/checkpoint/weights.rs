@@ -145,6 +145,14 @@ impl StoredTensor {
         }
     }
 
+    /// A vector as the one row of a matrix, in the same memory; whatever else it is stays so.
+    pub fn as_row(self) -> Self {
+        match self.shape.as_slice() {
+            &[columns] => Self { shape: vec![1, columns], ..self },
+            _ => self,
+        }
+    }
+
     /// Its bytes, without those of its scales.
     pub fn bytes(&self) -> &[u8] {
         &self.backing.bytes()[self.range.clone()]

@@ -257,7 +257,8 @@ impl Tile<'_> {
     }
 }
 
-/// The queries, keys and values of one layer, after rotation; each `[sequences, heads, tokens, head_size]`.
+/// The queries, keys and values of one layer, after rotation; each `[sequences, heads, tokens, head_size]`, where values may have
+/// another size.
 pub struct Inputs<'a> {
     /// Queries, whose first is at position `first`.
     pub queries: &'a Tensor,
@@ -273,7 +274,7 @@ pub struct Inputs<'a> {
 
 /// A way to compute attention: the processor's, or an accelerator's.
 pub trait Attention: Send + Sync {
-    /// Attention of one layer: each head's weighted sum of values, `[sequences, queries, heads * head_size]`.
+    /// Attention of one layer: each head's weighted sum of values, `[sequences, queries, heads * value_size]`.
     ///
     /// `watch` sees the patterns on the way; with `mix` false only that is done and nothing is returned.
     fn attend(
@@ -319,7 +320,7 @@ mod tests {
         let random =
             |heads, tokens| Tensor::randn(0f32, 1.0, (sequences, heads, tokens, size), &Device::Cpu).unwrap();
         let (queries, keys) = (random(heads, tokens), random(kv_heads, first + tokens));
-        let values = random(kv_heads, first + tokens);
+        let values = random(kv_heads, first + tokens).narrow(3, 1, 6).unwrap().contiguous().unwrap();
         let plain = Rule { scale: 0.4, ..Rule::default() };
         let slopes = vec![0.5, 0.25, 0.125, 0.0];
         let cut = |head, query, key, after| Cut { head, query, key, after };

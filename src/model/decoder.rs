@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
-use self::heads::{Angles, smear};
+use self::heads::{Angles, smear, split_heads};
 use super::{
     attention::{Attention, Inputs, Rule, Watch},
     edit::{self, Edits, Part},
@@ -29,6 +29,8 @@ pub struct LayerWeights {
     pub norm: NormWeights,
     /// Normalisation of what attention writes, or of the residual stream after it.
     pub post_norm: Option<NormWeights>,
+    /// What queries, keys and values are made of, where it is not the residual stream.
+    pub latent: Option<LatentWeights>,
     /// Query projection.
     pub query: Linear,
     /// Key projection.
@@ -47,6 +49,42 @@ pub struct LayerWeights {
     pub output: Linear,
     /// The MLP, in models that have one.
     pub mlp: Option<MlpWeights>,
+}
+
+/// What queries, or keys and values, are made of: the residual stream, projected and normalised.
+#[derive(Clone)]
+pub struct Made {
+    /// The projection, to `[latent]`.
+    pub linear: Linear,
+    /// The normalisation.
+    pub norm: NormWeights,
+}
+
+impl Made {
+    fn of(&self, x: &Tensor) -> Result<Tensor> {
+        self.norm.apply(&self.linear.forward(x)?)
+    }
+}
+
+/// The weights of multi-head latent attention.
+#[derive(Clone)]
+pub struct LatentWeights {
+    /// What queries are made of, where it is not the residual stream.
+    pub queries: Option<Made>,
+    /// What keys and values are made of.
+    pub keys: Made,
+    /// From the residual stream to the last numbers of every head's key.
+    pub rotated: Linear,
+}
+
+impl LayerWeights {
+    /// Values `[rows, kv_heads * value_size]` of a normalised residual stream `[rows, width]`.
+    pub fn values(&self, normed: &Tensor) -> Result<Tensor> {
+        match &self.latent {
+            Some(latent) => self.value.forward(&latent.keys.of(normed)?),
+            None => self.value.forward(normed),
+        }
+    }
 }
 
 /// A model, ready to run. A copy shares the weights, and may read them in another way.
@@ -315,8 +353,11 @@ impl Decoder {
         if let Some(frozen) = pass.edits.frozen(index, start..start + queries.dim(2)?)? {
             [queries, keys] = frozen;
         }
-        let mut values =
-            self.split_heads(&self.clipped(weights.value.forward(&normed)?)?, sequences, spec.kv_heads)?;
+        let mut values = split_heads(
+            &self.clipped(weights.values(&normed)?)?,
+            sequences,
+            [spec.kv_heads, spec.value_size],
+        )?;
         if let Some(store) = store {
             store.append(&x.get(0)?, &queries.get(0)?, &keys.get(0)?, &values.get(0)?)?;
             keys = store.keys.view()?.unsqueeze(0)?;
@@ -337,7 +378,7 @@ impl Decoder {
     }
 
     /// The rest of a layer that begins with the residual stream `flat`, `[sequences * tokens, width]`, and whose heads put
-    /// out `outputs`, `[sequences, tokens, heads * head_size]`.
+    /// out `outputs`, `[sequences, tokens, heads * value_size]`.
     fn after_heads(
         &self,
         index: usize,

@@ -61,7 +61,7 @@ impl Site {
     /// The values that it is among, and its numbers among those; none of an edge, which is no value but a rule for them.
     pub fn columns(self, spec: &Spec) -> Option<(Part, Range<usize>)> {
         let heads = |first: usize, count: usize| {
-            (Part::Heads, first * spec.head_size..(first + count) * spec.head_size)
+            (Part::Heads, first * spec.value_size..(first + count) * spec.value_size)
         };
         match self {
             Self::Head(head) => Some(heads(head.head, 1)),

@@ -7,14 +7,14 @@ use candle_core::{Device, Tensor};
 
 use super::{
     attention::{self, Rule},
-    decoder::{Decoder, LayerWeights},
+    decoder::{Decoder, LatentWeights, LayerWeights, Made},
     host::Matrix,
     linear::{Landing, Linear},
     mlp::{Body, Mixture, MlpWeights, Projections},
     norm::NormWeights,
     place::Placement,
     slot::{LayerSlot, Layout, MlpSlot, Part, Plan, Share, Slot, Source},
-    spec::{Activation, Experts, Mlp, NormKind, NormOver, NormPlace, Positions, Spec},
+    spec::{Activation, Experts, Latent, Mlp, NormKind, NormOver, NormPlace, Positions, Spec},
 };
 use crate::{
     checkpoint::weights::{StoredTensor, WeightType, Weights},
@@ -109,7 +109,11 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&self, layer: usize) -> Result<LayerWeights> {
         let spec = self.spec;
-        let (queries, keys) = (spec.heads * spec.head_size, spec.kv_heads * spec.head_size);
+        let latent = spec.attention.latent;
+        let (queries, outputs) = (spec.heads * spec.head_size, spec.heads * spec.value_size);
+        let keys = spec.kv_heads * (spec.head_size - latent.map_or(0, |latent| latent.rotated));
+        let query_from = latent.and_then(|latent| latent.queries).unwrap_or(spec.width);
+        let from = latent.map_or(spec.width, |latent| latent.keys);
         let linear = |place, shape| self.layer_linear(layer, place, shape);
         let before = spec.norm.place.is_before();
         let key_smear = match spec.attention.smeared_keys {
@@ -119,23 +123,39 @@ impl Loader<'_> {
         Ok(LayerWeights {
             norm: self.norm_if(before, |part| Slot::Layer(layer, LayerSlot::AttentionNorm, part))?,
             post_norm: self.post_norm(layer, LayerSlot::AttentionPostNorm)?,
-            query: linear(LayerSlot::Query, [queries, spec.width])?,
-            key: linear(LayerSlot::Key, [keys, spec.width])?,
-            value: linear(LayerSlot::Value, [keys, spec.width])?,
+            latent: latent.map(|latent| self.latent(layer, latent)).transpose()?,
+            query: linear(LayerSlot::Query, [queries, query_from])?,
+            key: linear(LayerSlot::Key, [keys, from])?,
+            value: linear(LayerSlot::Value, [spec.kv_heads * spec.value_size, from])?,
             query_norm: self.query_key_norm(layer, LayerSlot::QueryNorm, spec.heads)?,
             key_norm: self.query_key_norm(layer, LayerSlot::KeyNorm, spec.kv_heads)?,
             key_smear,
             output_norm: match spec.attention.output_norm {
                 Some(kind) => {
-                    Some(self.norm(|part| Slot::Layer(layer, LayerSlot::OutputNorm, part), queries, kind)?)
+                    Some(self.norm(|part| Slot::Layer(layer, LayerSlot::OutputNorm, part), outputs, kind)?)
                 }
                 None => None,
             },
-            output: linear(LayerSlot::Output, [spec.width, queries])?,
+            output: linear(LayerSlot::Output, [spec.width, outputs])?,
             mlp: match spec.mlp.get(layer) {
                 Some(mlp) => Some(self.mlp(layer, mlp)?),
                 None => None,
             },
+        })
+    }
+
+    fn latent(&self, layer: usize, latent: Latent) -> Result<LatentWeights> {
+        let made = |place, norm, size| -> Result<Made> {
+            let of_norm = |part| Slot::Layer(layer, norm, part);
+            let mut norm = self.norm(of_norm, size, NormKind::Rms)?;
+            norm.epsilon = latent.epsilon;
+            Ok(Made { linear: self.layer_linear(layer, place, [size, self.spec.width])?, norm })
+        };
+        let of_queries = |size| made(LayerSlot::QueryLatent, LayerSlot::QueryLatentNorm, size);
+        Ok(LatentWeights {
+            queries: latent.queries.map(of_queries).transpose()?,
+            keys: made(LayerSlot::KeyLatent, LayerSlot::KeyLatentNorm, latent.keys)?,
+            rotated: self.layer_linear(layer, LayerSlot::RotatedKey, [latent.rotated, self.spec.width])?,
         })
     }
 
@@ -289,6 +309,8 @@ impl Loader<'_> {
             Layout::InOut => [inputs, share.total],
         };
         let tensor = self.stored(&source)?;
+        // GGUF files have a matrix of one row as a vector.
+        let tensor = if wanted[0] == 1 { tensor.as_row() } else { tensor };
         check_shape(&tensor, &wanted)?;
         Ok(Matrix::new(tensor, source.layout, share, outputs))
     }
@@ -445,7 +467,7 @@ impl Loader<'_> {
     fn nothing_left(&self) -> Result<()> {
         let used = self.used.borrow();
         let ends = |name: &str, ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
-        let beside = |name: &str| self.plan.beside.iter().any(|start| name.starts_with(start));
+        let beside = |name: &str| self.plan.beside.iter().any(|start| name.starts_with(start.as_str()));
         let left = |name: &&str| {
             !used.contains(*name) && !ends(name, &BUFFERS) && !ends(name, self.plan.unused) && !beside(name)
         };

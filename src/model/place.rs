@@ -212,7 +212,8 @@ impl Need {
 
     /// What a prompt of `tokens` tokens takes besides the weights.
     pub fn of_prompt(spec: &Spec, tokens: usize) -> Self {
-        let trace = spec.layers * (spec.width + (spec.heads + 2 * spec.kv_heads) * spec.head_size);
+        let of_keys = spec.kv_heads * (spec.head_size + spec.value_size);
+        let trace = spec.layers * (spec.width + spec.heads * spec.head_size + of_keys);
         let pass = 8 * spec.width + 3 * spec.mlp.iter().map(|mlp| mlp.inner).max().unwrap_or(0);
         Self { weights: 0, work: 4 * (tokens * (trace + pass)) as u64 + 4 * spec.vocabulary as u64 }
     }

@@ -12,7 +12,9 @@ pub struct Rotary {
     pub keys_otherwise: bool,
     /// Whether angles are negative, so that a pair `(a, b)` becomes `(a cos + b sin, b cos - a sin)`.
     pub backwards: bool,
-    /// How many numbers of a head, from its first on, are rotated; the others stay.
+    /// How many numbers of a head come before those that are rotated.
+    pub start: usize,
+    /// How many numbers of a head are rotated; the others stay.
     pub size: usize,
     /// By how much.
     pub frequencies: Frequencies,
@@ -74,6 +76,7 @@ impl Rotary {
             pairing: Pairing::Halves,
             keys_otherwise: false,
             backwards: false,
+            start: 0,
             size,
             frequencies,
             factor: 1.0,

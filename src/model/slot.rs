@@ -32,12 +32,22 @@ pub enum LayerSlot {
     AttentionNorm,
     /// Normalisation of what attention writes, or of the residual stream after it.
     AttentionPostNorm,
-    /// Query projection, `[heads * head_size, width]`.
+    /// Query projection, `[heads * head_size, width or latent]`.
     Query,
-    /// Key projection, `[kv_heads * head_size, width]`.
+    /// Key projection, `[kv_heads * head_size, width]`; of a latent, `[kv_heads * (head_size - rotated), latent]`.
     Key,
-    /// Value projection, `[kv_heads * head_size, width]`.
+    /// Value projection, `[kv_heads * value_size, width or latent]`.
     Value,
+    /// From the residual stream to what queries are made of, `[latent, width]`.
+    QueryLatent,
+    /// Normalisation of that.
+    QueryLatentNorm,
+    /// From the residual stream to what keys and values are made of, `[latent, width]`.
+    KeyLatent,
+    /// Normalisation of that.
+    KeyLatentNorm,
+    /// From the residual stream to the part of keys that is the same for all heads, `[rotated, width]`.
+    RotatedKey,
     /// Normalisation of queries.
     QueryNorm,
     /// Normalisation of keys.
@@ -48,7 +58,7 @@ pub enum LayerSlot {
     Sinks,
     /// Normalisation of what all heads put out, `[heads * head_size]`.
     OutputNorm,
-    /// Output projection, `[width, heads * head_size]`.
+    /// Output projection, `[width, heads * value_size]`.
     Output,
     /// Normalisation before the MLP.
     MlpNorm,
@@ -210,12 +220,12 @@ pub struct Plan {
     /// How names end of tensors that the decoder has no use for: buffers that can be computed, weights of other heads.
     pub unused: &'static [&'static str],
     /// How names begin of tensors of another model in the same files: of what reads images, say.
-    pub beside: &'static [&'static str],
+    pub beside: Vec<String>,
 }
 
 impl Plan {
     /// A plan without unused tensors.
     pub fn new(spec: Spec, source: impl Fn(Slot) -> Option<Source> + Send + Sync + 'static) -> Self {
-        Self { spec, source: Box::new(source), unused: &[], beside: &[] }
+        Self { spec, source: Box::new(source), unused: &[], beside: Vec::new() }
     }
 }

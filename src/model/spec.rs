@@ -13,8 +13,10 @@ pub struct Spec {
     pub heads: usize,
     /// Key/value heads per layer; divides `heads`.
     pub kv_heads: usize,
-    /// Numbers in one head's query, key and value.
+    /// Numbers in one head's query and key.
     pub head_size: usize,
+    /// Numbers in one head's value, and in what it puts out.
+    pub value_size: usize,
     /// Number of token ids.
     pub vocabulary: usize,
     /// Longest sequence, in tokens.
@@ -48,6 +50,7 @@ impl Spec {
             heads,
             kv_heads,
             head_size,
+            value_size: head_size,
             vocabulary,
             context,
             embedding: Embedding { width, scale: 1.0, norm: false },
@@ -67,6 +70,7 @@ impl Spec {
                 cap: None,
                 clip: None,
                 query_key_norm: None,
+                latent: None,
                 temperature: None,
                 output_norm: None,
                 sinks: false,
@@ -255,6 +259,8 @@ pub struct Attention {
     pub clip: Option<Clip>,
     /// Normalisation of queries and keys.
     pub query_key_norm: Option<QueryKeyNorm>,
+    /// What queries, keys and values are made of, where it is not the residual stream.
+    pub latent: Option<Latent>,
     /// By how much queries grow with their position.
     pub temperature: Option<Temperature>,
     /// Normalisation of what all heads put out, `[heads * head_size]`, before the output projection (sub-LN of Wang et al.
@@ -296,6 +302,20 @@ pub struct QueryKeyNorm {
     pub over: NormOver,
     /// Whether it is the rotated that is normalised, and not what is rotated; layers that do not rotate have none then.
     pub after_rotation: bool,
+}
+
+/// Vectors smaller than the residual stream that queries, keys and values are made of: multi-head latent attention (DeepSeek-AI
+/// 2024). Each is projected from the residual stream and normalised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latent {
+    /// Numbers of that of queries, where they have one.
+    pub queries: Option<usize>,
+    /// Numbers of that of keys and values.
+    pub keys: usize,
+    /// Numbers of a key, its last, that are made of the residual stream itself, the same for all heads: those that are rotated.
+    pub rotated: usize,
+    /// Added to the variance in their normalisation.
+    pub epsilon: f32,
 }
 
 /// A factor on rotated queries that grows with their position, so that attention over long texts stays as sharp:

@@ -91,6 +91,18 @@ impl Stored {
     }
 }
 
+const QUERIES: [LayerSlot; 4] =
+    [LayerSlot::QueryLatent, LayerSlot::QueryLatentNorm, LayerSlot::Query, LayerSlot::QueryNorm];
+const KEYS: [LayerSlot; 6] = [
+    LayerSlot::KeyLatent,
+    LayerSlot::KeyLatentNorm,
+    LayerSlot::RotatedKey,
+    LayerSlot::Key,
+    LayerSlot::KeyNorm,
+    LayerSlot::KeySmear,
+];
+const VALUES: [LayerSlot; 3] = [LayerSlot::KeyLatent, LayerSlot::KeyLatentNorm, LayerSlot::Value];
+
 /// The slots whose weights a step computes with, in their order.
 fn slots(spec: &Spec, step: Step) -> Vec<Slot> {
     let parts = [Part::Weight, Part::Bias];
@@ -105,9 +117,9 @@ fn slots(spec: &Spec, step: Step) -> Vec<Slot> {
             vec![Slot::Embedding, Slot::ProjectionIn, gain, bias, Slot::Positions]
         }
         Step::AttentionNorm(layer) => of_layer(layer, &[LayerSlot::AttentionNorm]),
-        Step::Queries(layer) => of_layer(layer, &[LayerSlot::Query, LayerSlot::QueryNorm]),
-        Step::Keys(layer) => of_layer(layer, &[LayerSlot::Key, LayerSlot::KeyNorm, LayerSlot::KeySmear]),
-        Step::Values(layer) => of_layer(layer, &[LayerSlot::Value]),
+        Step::Queries(layer) => of_layer(layer, &QUERIES),
+        Step::Keys(layer) => of_layer(layer, &KEYS),
+        Step::Values(layer) => of_layer(layer, &VALUES),
         Step::Attention(layer) => of_layer(layer, &[LayerSlot::Sinks]),
         Step::Output(layer) => {
             of_layer(layer, &[LayerSlot::OutputNorm, LayerSlot::Output, LayerSlot::AttentionPostNorm])

@@ -76,7 +76,7 @@ pub struct LayerTrace {
     pub queries: Grow,
     /// Keys after rotation, `[kv_heads, tokens, head_size]`.
     pub keys: Grow,
-    /// Values, `[kv_heads, tokens, head_size]`.
+    /// Values, `[kv_heads, tokens, value_size]`.
     pub values: Grow,
 }
 
@@ -242,11 +242,11 @@ impl Trace {
         Ok(matrix)
     }
 
-    /// What a head's output is at `queries`: weighted sums of values, `[queries, head_size]`.
+    /// What a head's output is at `queries`: weighted sums of values, `[queries, value_size]`.
     pub fn output(&self, head: Head, queries: Range<usize>) -> Result<Vec<f32>> {
         let values = self.layers[head.layer].values.view()?.get(head.head / self.spec.group())?;
         let values = values.to_device(&Device::Cpu)?.contiguous()?;
-        let size = self.spec.head_size;
+        let size = self.spec.value_size;
         let mut out = Vec::with_capacity(queries.len() * size);
         super::linear::with_host(&values, |values| {
             self.rows(head, queries, |rows| {

@@ -133,6 +133,8 @@ fn others(value: &Value) -> Vec<Value> {
 
 /// Keys that a page handles by leaving them out of account in some models of the family.
 const ONLY_IN_SOME: &[(&str, &str, &str)] = &[
+    ("deepseek_v2", "head_dim", "`qk_rope_head_dim` is the size, whatever this says"),
+    ("deepseek_v3", "head_dim", "`qk_rope_head_dim` is the size, whatever this says"),
     ("gpt_neox", "rope_theta", "`rotary_emb_base` is the base, whatever this says"),
     ("gpt_neox", "partial_rotary_factor", "`rotary_pct` is the share, whatever this says"),
     ("solar_open", "intermediate_size", "every layer has experts, and so none an MLP of this width"),
@@ -267,6 +269,16 @@ fn what_no_model_has_is_refused_by_key() {
             json!({ "mlp_layer_types": ["sparse"] }),
             "`mlp_layer_types`",
         ),
+        ("zai-org/GLM-4.5-Air", json!({ "n_group": 3 }), "`n_group` = 3"),
+        ("zai-org/GLM-4.5-Air", json!({ "n_group": 4, "topk_group": 5 }), "`topk_group` = 5"),
+        ("zai-org/GLM-4.5-Air", json!({ "num_experts_per_tok": 500 }), "there are not so many experts"),
+        ("zai-org/GLM-4.7-Flash", json!({ "mlp_layer_types": ["dense"] }), "`mlp_layer_types`"),
+        ("microsoft/Phi-3.5-MoE-instruct", json!({ "num_experts_per_tok": 1 }), "always 2"),
+        ("tencent/Hunyuan-A13B-Instruct-hf", json!({ "moe_topk": [8, 8] }), "`moe_topk`"),
+        ("Llama 4 Scout's text model", json!({ "layer_types": ["sliding_attention"] }), "`layer_types`"),
+        ("Llama 4 Scout's text model", json!({ "attention_chunk_size": 0 }), "`attention_chunk_size`"),
+        ("deepseek-ai/DeepSeek-V2", json!({ "topk_method": "noaux_tc" }), "`topk_method`"),
+        ("deepseek-ai/DeepSeek-V3-Base", json!({ "num_key_value_heads": 8 }), "`num_key_value_heads` = 8"),
         ("openai-community/openai-gpt", json!({ "afn": "tanh" }), "`afn` = `tanh`"),
         ("llava-hf/llava-1.5-7b-hf", json!({ "text_config": null }), "`text_config` is missing"),
         (

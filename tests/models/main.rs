@@ -9,6 +9,7 @@ mod bigram;
 mod circuits;
 mod configurations;
 mod edits;
+mod experts;
 mod families;
 mod finite;
 mod heads;

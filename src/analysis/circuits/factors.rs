@@ -3,8 +3,8 @@
 //!
 //! Folded in: the gain of the normalisation before whatever reads the residual stream and, for LayerNorm, its centring,
 //! on the reading as on the writing side (Elhage et al. 2021; the same as TransformerLens's folding). Left out: biases,
-//! the rotation of rotary models (as at distance 0), the attention scale, and the division by the residual stream's size,
-//! which is no weight.
+//! the rotation of rotary models (as at distance 0), the attention scale, and the division by the size of the residual stream, or of
+//! what queries, keys and values are made of, which is no weight.
 
 use std::ops::Range;
 
@@ -12,7 +12,12 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-use crate::model::{decoder::Decoder, linear::Linear, norm::NormWeights, spec::NormKind};
+use crate::model::{
+    decoder::{Decoder, LayerWeights, Made},
+    linear::Linear,
+    norm::NormWeights,
+    spec::NormKind,
+};
 
 /// Tokens of the vocabulary that are worked on at once.
 pub const TILE: usize = 1024;
@@ -42,9 +47,9 @@ pub struct Factors {
     pub query: Tensor,
     /// W_K, `[head_size, width]`; under grouped-query attention heads of a group share it.
     pub key: Tensor,
-    /// W_V, `[head_size, width]`; shared like W_K.
+    /// W_V, `[value_size, width]`; shared like W_K.
     pub value: Tensor,
-    /// W_O, `[width, head_size]`.
+    /// W_O, `[width, value_size]`.
     pub output: Tensor,
 }
 
@@ -56,21 +61,22 @@ pub struct Layer {
     output: Tensor,
     group: usize,
     size: usize,
+    value_size: usize,
 }
 
 impl Layer {
     /// Reads a layer's weights.
     pub fn of(decoder: &Decoder, layer: usize) -> Result<Self> {
         let weights = &decoder.layers[layer];
-        let read = |linear: &Linear| fold(&all_rows(linear)?, &weights.norm);
+        let read = |matrix: &Tensor| fold(matrix, &weights.norm);
         let output = match &weights.post_norm {
             Some(norm) => written(&all_rows(&weights.output)?, norm)?,
             None => all_rows(&weights.output)?,
         };
         Ok(Self {
-            query: read(&weights.query)?,
-            key: read(&weights.key)?,
-            value: read(&weights.value)?,
+            query: read(&queries(weights)?)?,
+            key: read(&keys(weights, decoder.spec.kv_heads)?)?,
+            value: read(&values(weights)?)?,
             // Where every reader takes the mean away, it is nobody's.
             output: match [decoder.spec.norm.kind, decoder.norm.kind] {
                 [NormKind::Layer, NormKind::Layer] => output.broadcast_sub(&output.mean_keepdim(0)?)?,
@@ -78,19 +84,53 @@ impl Layer {
             },
             group: decoder.spec.group(),
             size: decoder.spec.head_size,
+            value_size: decoder.spec.value_size,
         })
     }
 
     /// The matrices of one head.
     pub fn head(&self, head: usize) -> Result<Factors> {
-        let shared = head / self.group * self.size;
+        let (shared, size, value_size) = (head / self.group, self.size, self.value_size);
         Ok(Factors {
-            query: self.query.narrow(0, head * self.size, self.size)?,
-            key: self.key.narrow(0, shared, self.size)?,
-            value: self.value.narrow(0, shared, self.size)?,
-            output: self.output.narrow(1, head * self.size, self.size)?.contiguous()?,
+            query: self.query.narrow(0, head * size, size)?,
+            key: self.key.narrow(0, shared * size, size)?,
+            value: self.value.narrow(0, shared * value_size, value_size)?,
+            output: self.output.narrow(1, head * value_size, value_size)?.contiguous()?,
         })
     }
+}
+
+/// From the normalised residual stream to the queries of a layer, `[heads * head_size, width]`. What they are made of is divided by
+/// its size on the way, which is left out, here and below.
+fn queries(weights: &LayerWeights) -> Result<Tensor> {
+    match weights.latent.as_ref().and_then(|latent| latent.queries.as_ref()) {
+        Some(made_of) => through(&weights.query, made_of),
+        None => all_rows(&weights.query),
+    }
+}
+
+/// The same of keys, `[kv_heads * head_size, width]`.
+fn keys(weights: &LayerWeights, heads: usize) -> Result<Tensor> {
+    let Some(latent) = &weights.latent else { return all_rows(&weights.key) };
+    let own = through(&weights.key, &latent.keys)?;
+    let (rows, width) = own.dims2()?;
+    let own = own.reshape((heads, rows / heads, width))?;
+    let rotated = all_rows(&latent.rotated)?;
+    let rotated = rotated.unsqueeze(0)?.broadcast_as((heads, rotated.dim(0)?, width))?;
+    Ok(Tensor::cat(&[own, rotated.contiguous()?], 1)?.reshape(((), width))?)
+}
+
+/// The same of values, `[kv_heads * value_size, width]`.
+fn values(weights: &LayerWeights) -> Result<Tensor> {
+    match &weights.latent {
+        Some(latent) => through(&weights.value, &latent.keys),
+        None => all_rows(&weights.value),
+    }
+}
+
+/// A matrix that reads what is made of the residual stream, as one that reads the latter.
+fn through(linear: &Linear, made_of: &Made) -> Result<Tensor> {
+    Ok(all_rows(linear)?.matmul(&written(&all_rows(&made_of.linear)?, &made_of.norm)?)?)
 }
 
 /// Every row of a stored matrix, `[outputs, inputs]`, f32 on the processor.

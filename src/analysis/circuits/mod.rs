@@ -47,6 +47,7 @@ pub fn left_out(decoder: &Decoder) -> Vec<&'static str> {
     let rest = [
         (biased, "biases"),
         (spec.attention.query_key_norm.is_some(), "the normalisation of queries and keys"),
+        (spec.attention.latent.is_some(), "the size of what queries, keys and values are made of"),
         (spec.attention.temperature.is_some(), "the growth of queries with position"),
         (spec.attention.output_norm.is_some(), "the normalisation of what heads put out"),
         (spec.attention.smeared_keys, "the smearing of keys"),

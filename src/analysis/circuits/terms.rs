@@ -143,11 +143,11 @@ impl<'a> Frozen<'a> {
     fn heads(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
         let (spec, weights) = (&self.decoder.spec, &self.decoder.layers[layer]);
         let tokens = self.trace.len();
-        let values = weights.value.forward(&self.normalise(x, &weights.norm, layer)?)?;
+        let values = weights.values(&self.normalise(x, &weights.norm, layer)?)?;
         let mixed = |head: usize| -> Result<Tensor> {
             let pattern = self.trace.matrix(Head::new(layer, head))?;
             let pattern = Tensor::from_vec(pattern, (tokens, tokens), &Device::Cpu)?.to_device(x.device())?;
-            let values = values.narrow(1, head / spec.group() * spec.head_size, spec.head_size)?;
+            let values = values.narrow(1, head / spec.group() * spec.value_size, spec.value_size)?;
             Ok(pattern.matmul(&values.contiguous()?)?)
         };
         let mixed = (0..spec.heads).map(mixed).collect::<Result<Vec<_>>>()?;

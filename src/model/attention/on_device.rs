@@ -42,7 +42,7 @@ impl Attention for OnDevice {
         mix: bool,
     ) -> Result<Option<Tensor>> {
         let (sequences, heads, tokens, size) = inputs.queries.dims4()?;
-        let kv_heads = inputs.keys.dim(1)?;
+        let (kv_heads, value_size) = (inputs.keys.dim(1)?, inputs.values.dim(3)?);
         let group = heads / kv_heads;
         let most = self.scores / (sequences * heads * (inputs.first + tokens));
         let step = most.clamp(1, tokens.max(1));
@@ -67,10 +67,11 @@ impl Attention for OnDevice {
                 watch.tile(&Tile { layer, first, weights: &shown, crossed: &self.crossed })?;
             }
             if mix {
-                let v = inputs.values.narrow(2, 0, keys)?.reshape((sequences * kv_heads, keys, size))?;
+                let v =
+                    inputs.values.narrow(2, 0, keys)?.reshape((sequences * kv_heads, keys, value_size))?;
                 let out = weights.reshape((sequences * kv_heads, group * rows, keys))?.matmul(&v)?;
-                let out = out.reshape((sequences, heads, rows, size))?.transpose(1, 2)?;
-                mixed.push(out.reshape((sequences, rows, heads * size))?);
+                let out = out.reshape((sequences, heads, rows, value_size))?.transpose(1, 2)?;
+                mixed.push(out.reshape((sequences, rows, heads * value_size))?);
             }
         }
         Ok(match (mix, mixed.as_slice()) {

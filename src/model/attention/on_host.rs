@@ -22,10 +22,11 @@ impl Attention for OnHost {
         mix: bool,
     ) -> Result<Option<Tensor>> {
         let (sequences, heads, tokens, size) = inputs.queries.dims4()?;
+        let value_size = inputs.values.dim(3)?;
         let group = heads / inputs.keys.dim(1)?;
         let (queries, keys, values) =
             (Heads::of(inputs.queries), Heads::of(inputs.keys), Heads::of(inputs.values));
-        let mut out = vec![0.0f32; if mix { sequences * tokens * heads * size } else { 0 }];
+        let mut out = vec![0.0f32; if mix { sequences * tokens * heads * value_size } else { 0 }];
         let target = Target(out.as_mut_ptr());
         queries.with(|q| {
             keys.with(|k| {
@@ -52,19 +53,19 @@ impl Attention for OnHost {
                                         let target = &target;
                                         let gated = gated(tile);
                                         let weights = gated.as_deref().unwrap_or(tile.weights);
-                                        let column = ((sequence * tokens + start) * heads + head) * size;
+                                        let column = ((sequence * tokens + start) * heads + head) * value_size;
                                         assert!(
-                                            v.len() >= tile.keys * size,
+                                            v.len() >= tile.keys * value_size,
                                             "a tile reaches past its values"
                                         );
                                         // SAFETY: `weights` is `[rows, keys]` and `v` holds that many values; the columns of
                                         // this head in these rows of `out` are written by this task alone.
                                         unsafe {
                                             host::product(
-                                                [rows, tile.keys - tile.seen_from, size],
+                                                [rows, tile.keys - tile.seen_from, value_size],
                                                 (weights.as_ptr().add(tile.seen_from), tile.keys, 1),
-                                                (v.as_ptr().add(tile.seen_from * size), size, 1),
-                                                (target.0.add(column), heads * size),
+                                                (v.as_ptr().add(tile.seen_from * value_size), value_size, 1),
+                                                (target.0.add(column), heads * value_size),
                                                 1.0,
                                             );
                                         }
@@ -77,7 +78,7 @@ impl Attention for OnHost {
             })
         })???;
         Ok(mix
-            .then(|| Tensor::from_vec(out, (sequences, tokens, heads * size), inputs.queries.device()))
+            .then(|| Tensor::from_vec(out, (sequences, tokens, heads * value_size), inputs.queries.device()))
             .transpose()?)
     }
 }

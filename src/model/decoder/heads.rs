@@ -3,8 +3,9 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
-use super::{Decoder, LayerWeights, indices, scaled};
+use super::{Decoder, LatentWeights, LayerWeights, indices, scaled};
 use crate::model::{
+    linear::Linear,
     norm::NormWeights,
     rotary::{Pairing, Rotary},
     spec::{NormOver, Positions, ReadBy},
@@ -44,14 +45,17 @@ impl Decoder {
         sequences: usize,
         angles: &Angles,
     ) -> Result<Tensor> {
-        let LayerWeights { query, query_norm, .. } = &self.layers[layer];
-        let queries =
-            self.normed(layer, query.forward(placed)?, query_norm.as_ref(), sequences, |queries| match self
-                .rotation(layer, angles)
-            {
+        let LayerWeights { query, query_norm, latent, .. } = &self.layers[layer];
+        let flat = match latent.as_ref().and_then(|latent| latent.queries.as_ref()) {
+            Some(made_of) => query.forward(&made_of.of(placed)?)?,
+            None => query.forward(placed)?,
+        };
+        let queries = self.normed(layer, flat, query_norm.as_ref(), sequences, |queries| {
+            match self.rotation(layer, angles) {
                 Some((rotary, angles)) => rotate(rotary, rotary.pairing, &queries, angles),
                 None => Ok(queries),
-            })?;
+            }
+        })?;
         match (&angles.temperature, &self.spec.attention.temperature) {
             (Some(factors), Some(temperature)) if temperature.layers[layer] => {
                 Ok(queries.broadcast_mul(factors)?)
@@ -68,17 +72,28 @@ impl Decoder {
         sequences: usize,
         angles: &Angles,
     ) -> Result<Tensor> {
-        let LayerWeights { key, key_norm, .. } = &self.layers[layer];
-        self.normed(layer, key.forward(placed)?, key_norm.as_ref(), sequences, |keys| {
-            match self.rotation(layer, angles) {
-                None => Ok(keys),
-                Some((rotary, angles)) if rotary.keys_otherwise => {
-                    let pairing = rotary.pairing.other();
-                    reordered(rotary, pairing, &rotate(rotary, pairing, &keys, angles)?)
-                }
-                Some((rotary, angles)) => rotate(rotary, rotary.pairing, &keys, angles),
+        let LayerWeights { key, key_norm, latent, .. } = &self.layers[layer];
+        let flat = match latent {
+            Some(latent) => self.keys_of(latent, key, placed)?,
+            None => key.forward(placed)?,
+        };
+        self.normed(layer, flat, key_norm.as_ref(), sequences, |keys| match self.rotation(layer, angles) {
+            None => Ok(keys),
+            Some((rotary, angles)) if rotary.keys_otherwise => {
+                let pairing = rotary.pairing.other();
+                reordered(rotary, pairing, &rotate(rotary, pairing, &keys, angles)?)
             }
+            Some((rotary, angles)) => rotate(rotary, rotary.pairing, &keys, angles),
         })
+    }
+
+    /// Keys `[rows, kv_heads * head_size]`, whose last numbers are the same for all heads.
+    fn keys_of(&self, latent: &LatentWeights, key: &Linear, placed: &Tensor) -> Result<Tensor> {
+        let (rows, heads) = (placed.dim(0)?, self.spec.kv_heads);
+        let own = key.forward(&latent.keys.of(placed)?)?.reshape((rows, heads, ()))?;
+        let shared = latent.rotated.forward(placed)?.reshape((rows, 1, ()))?;
+        let shared = shared.broadcast_as((rows, heads, shared.dim(2)?))?.contiguous()?;
+        Ok(Tensor::cat(&[own, shared], 2)?.reshape((rows, ()))?)
     }
 
     /// `[sequences * tokens, heads * head_size]`, cut off, normalised and rotated in the order of the family, as
@@ -98,7 +113,7 @@ impl Decoder {
             let normed = self.normed_heads(flat, norm, sequences, heads)?;
             return rotated(if clips_normed { self.clipped(normed)? } else { normed });
         }
-        let turned = rotated(self.split_heads(flat, sequences, heads)?)?;
+        let turned = rotated(split_heads(flat, sequences, [heads, self.spec.head_size])?)?;
         if self.spec.rotary(layer).is_none() {
             return Ok(turned);
         }
@@ -122,7 +137,7 @@ impl Decoder {
         heads: usize,
     ) -> Result<Tensor> {
         let (Some(norm), Some(spec)) = (norm, self.spec.attention.query_key_norm) else {
-            return self.split_heads(flat, sequences, heads);
+            return split_heads(flat, sequences, [heads, self.spec.head_size]);
         };
         let apart = || flat.reshape(((), self.spec.head_size));
         let normed = match spec.over {
@@ -134,13 +149,7 @@ impl Decoder {
                 divided.reshape(flat.dims())?.broadcast_mul(&norm.gain)?.broadcast_add(&norm.bias)?
             }
         };
-        self.split_heads(&normed, sequences, heads)
-    }
-
-    /// `[sequences * tokens, heads * head_size]` as `[sequences, heads, tokens, head_size]`.
-    pub(super) fn split_heads(&self, flat: &Tensor, sequences: usize, heads: usize) -> Result<Tensor> {
-        let split = flat.reshape((sequences, (), heads, self.spec.head_size))?;
-        Ok(split.transpose(1, 2)?.contiguous()?)
+        split_heads(&normed, sequences, [heads, self.spec.head_size])
     }
 
     /// The key at `start - 1` before it was smeared, `[1, kv_heads, 1, head_size]`: made again from the residual stream,
@@ -199,6 +208,12 @@ impl Decoder {
     }
 }
 
+/// `[sequences * tokens, heads * size]` as `[sequences, heads, tokens, size]`.
+pub fn split_heads(flat: &Tensor, sequences: usize, [heads, size]: [usize; 2]) -> Result<Tensor> {
+    let split = flat.reshape((sequences, (), heads, size))?;
+    Ok(split.transpose(1, 2)?.contiguous()?)
+}
+
 /// Rotates queries or keys that are stored in that pairing, `[sequences, heads, tokens, head_size]`.
 fn rotate(rotary: &Rotary, pairing: Pairing, x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
     of_rotated(rotary, x, |x| {
@@ -224,12 +239,19 @@ fn reordered(rotary: &Rotary, pairing: Pairing, x: &Tensor) -> Result<Tensor> {
 
 /// `change` of the numbers of each head that are rotated, and the others as they are.
 fn of_rotated(rotary: &Rotary, x: &Tensor, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    let rest = x.dim(3)? - rotary.size;
-    if rest == 0 {
+    let (start, end) = (rotary.start, rotary.start + rotary.size);
+    let rest = x.dim(3)? - end;
+    if start == 0 && rest == 0 {
         return change(x);
     }
-    let changed = change(&x.narrow(3, 0, rotary.size)?.contiguous()?)?;
-    Ok(Tensor::cat(&[changed, x.narrow(3, rotary.size, rest)?.contiguous()?], 3)?.contiguous()?)
+    let mut parts = vec![change(&x.narrow(3, start, rotary.size)?.contiguous()?)?];
+    if start > 0 {
+        parts.insert(0, x.narrow(3, 0, start)?.contiguous()?);
+    }
+    if rest > 0 {
+        parts.push(x.narrow(3, end, rest)?.contiguous()?);
+    }
+    Ok(Tensor::cat(&parts, 3)?.contiguous()?)
 }
 
 /// Mixes each of `keys`, `[sequences, heads, tokens, head_size]`, with the one before it; `before` comes before the first,

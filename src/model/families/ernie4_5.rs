@@ -59,7 +59,7 @@ pub fn with_experts(config: &Config, weights: &Weights) -> Result<Plan> {
     experts::put(&mut spec, experts, config.count("moe_intermediate_size")?, has);
     let (biased, head) = (biased(&config)?, config.flag("use_bias", false)?);
     let mut plan = experts::named(&config, weights, spec, &NAMES, biased, true)?;
-    plan.beside = &["model.mtp_", "mtp_"];
+    plan.beside = ["model.mtp_", "mtp_"].map(String::from).to_vec();
     Ok(if head { common::with_biased_head(plan) } else { plan })
 }
 

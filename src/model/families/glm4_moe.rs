@@ -28,7 +28,7 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     }
     let mut plan = named(&config, weights, spec)?;
     // What predicts the token after the next.
-    plan.beside = &["model.layers.46.", "model.layers.92."];
+    plan.beside = ["model.layers.46.", "model.layers.92."].map(String::from).to_vec();
     Ok(plan)
 }
 

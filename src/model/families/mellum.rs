@@ -36,6 +36,6 @@ pub fn plan(config: &Config, weights: &Weights) -> Result<Plan> {
     let biases = config.flag("attention_bias", false)?;
     let biased = move |place| biases && common::is_attention(place);
     let mut plan = experts::named(&config, weights, spec, &llama::NAMES, biased, false)?;
-    plan.beside = &["mtp."];
+    plan.beside = ["mtp."].map(String::from).to_vec();
     Ok(plan)
 }

@@ -11,6 +11,7 @@ mod bloom;
 mod cohere;
 pub mod common;
 mod cwm;
+mod deepseek;
 mod dots1;
 mod ernie4_5;
 mod exaone4;
@@ -110,6 +111,8 @@ pub const FAMILIES: &[Family] = &[
         gguf: Some(&gguf::COHERE2),
     },
     Family { name: "cwm", models: "Code World Model", hub: cwm::plan, gguf: None },
+    Family { name: "deepseek_v2", models: "DeepSeek V2, Coder V2", hub: deepseek::plan2, gguf: None },
+    Family { name: "deepseek_v3", models: "DeepSeek V3, R1", hub: deepseek::plan3, gguf: None },
     Family { name: "dots1", models: "dots.llm1", hub: dots1::plan, gguf: None },
     Family { name: "ernie4_5", models: "ERNIE 4.5, dense", hub: ernie4_5::plan, gguf: Some(&gguf::ERNIE4_5) },
     Family {
@@ -138,6 +141,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "glm", models: "GLM 4 of 2024, GLM Edge", hub: glm::plan, gguf: Some(&gguf::GLM) },
     Family { name: "glm4", models: "GLM 4 and Z1 of 2025, dense", hub: glm::plan4, gguf: Some(&gguf::GLM4) },
     Family { name: "glm4_moe", models: "GLM 4.5 to 4.7", hub: glm4_moe::plan, gguf: None },
+    Family { name: "glm4_moe_lite", models: "GLM 4.7 Flash", hub: deepseek::glm, gguf: None },
     Family {
         name: "gpt2",
         models: "GPT-2, DistilGPT-2, the Stanford runs",

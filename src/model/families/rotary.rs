@@ -194,8 +194,16 @@ fn of(
     };
     let Defaults { pairing, backwards, factors, .. } = defaults;
     let factor = factor as f32;
-    let rotary =
-        Rotary { pairing, keys_otherwise: false, backwards, size, frequencies, factor, factor_beyond: None };
+    let rotary = Rotary {
+        pairing,
+        keys_otherwise: false,
+        backwards,
+        start: 0,
+        size,
+        frequencies,
+        factor,
+        factor_beyond: None,
+    };
     let rotary = if factors && kind != "default" { reading.with_factors(rotary)? } else { rotary };
     scaling.finish_rotation(kind)?;
     Ok(rotary)

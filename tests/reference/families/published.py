@@ -32,6 +32,7 @@ OF_WINDOW = ("sliding_window", "window_size", "sliding_window_size")
 OF_LAYER = ("layer_types", "layer_rope_theta", "mlp_layer_types", "no_rope_layers", "attention_layers")
 OTHERS = dict(num_local_experts=4, num_experts=4, num_experts_per_tok=2, rotary_dim=8, head_dim=WIDTH // HEADS)
 OTHERS |= dict(n_routed_experts=8, moe_num_experts=4, moe_k=2, moe_layer_end_index=2)
+OTHERS |= dict(kv_lora_rank=12, qk_nope_head_dim=10, qk_rope_head_dim=8, v_head_dim=14)
 
 
 def small(config):
@@ -56,6 +57,10 @@ def small(config):
     kept = next(config[key] for key in OF_LAYERS if key in config)
     put(OF_LAYER, lambda kinds: kinds and [kinds[layer * layers // kept] if kept == 7 else kinds[layer] for layer in range(kept)])
     put(("moe_topk",), lambda tops: [2] * kept if isinstance(tops, list) else 2)
+    put(("q_lora_rank",), lambda _: 18)
+    put(("n_group", "topk_group", "first_k_dense_replace"), lambda count: min(count, 2))
+    if config.get("n_group") == 2 and config["topk_group"] == 2:
+        config["topk_group"] = 1
     put(("attention_types",), lambda types: [[types[0][0], kept // len(types[0][0])]])
     if config["model_type"] in ("gpt_neo", "opt"):
         config["max_position_embeddings"] = 64

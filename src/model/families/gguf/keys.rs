@@ -266,7 +266,7 @@ pub fn check(file: &File<'_>, spec: &Spec) -> Result<()> {
     for (key, size) in [
         ("attention.head_count_kv", spec.kv_heads),
         ("attention.key_length", spec.head_size),
-        ("attention.value_length", spec.head_size),
+        ("attention.value_length", spec.value_size),
     ] {
         if let Some(value) = file.get(key).filter(|value| value.as_u64() != Some(size as u64)) {
             bail!(file.refuse(

@@ -114,6 +114,10 @@ fn usual(place: LayerSlot) -> Option<&'static str> {
     Some(match place {
         LayerSlot::AttentionNorm => "attn_norm",
         LayerSlot::AttentionPostNorm => "post_attention_norm",
+        LayerSlot::QueryLatent => "attn_q_a",
+        LayerSlot::QueryLatentNorm => "attn_q_a_norm",
+        LayerSlot::KeyLatent | LayerSlot::RotatedKey => "attn_kv_a_mqa",
+        LayerSlot::KeyLatentNorm => "attn_kv_a_norm",
         LayerSlot::Query => "attn_q",
         LayerSlot::Key => "attn_k",
         LayerSlot::Value => "attn_v",
