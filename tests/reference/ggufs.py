@@ -18,6 +18,12 @@ ARCHITECTURES = {
     "cohere": "command-r",
     "glm": "chatglm",
     "hunyuan_v1_dense": "hunyuan-dense",
+    "ernie4_5_moe": "ernie4_5-moe",
+    "glm4_moe": "glm4moe",
+    "granitemoeshared": "granitemoe",
+    "hunyuan_v1_moe": "hunyuan-moe",
+    "minimax_m2": "minimax-m2",
+    "qwen2_moe": "qwen2moe",
     "gemma3_text": "gemma3",
     "gpt_bigcode": "starcoder",
     "gpt_neox": "gptneox",
@@ -30,7 +36,18 @@ ARCHITECTURES = {
     "qwen3_moe": "qwen3moe",
 }
 # Families whose query and key rows are stored so that neighbours are rotated together.
-PERMUTED = {"arcee", "granite", "llama", "ministral3", "mistral", "mixtral", "olmo", "smollm3"}
+PERMUTED = {
+    "arcee",
+    "granite",
+    "granitemoe",
+    "granitemoeshared",
+    "llama",
+    "ministral3",
+    "mistral",
+    "mixtral",
+    "olmo",
+    "smollm3",
+}
 # Keys of stretched rotations by those of configurations.
 STRETCHED = {
     "linear": {"factor": "factor"},
@@ -171,8 +188,31 @@ def granite(config):
 
 def experts(config):
     return {
-        "expert_count": first(config, "num_local_experts", "num_experts"),
+        "expert_count": first(config, "num_local_experts", "num_experts", "moe_num_experts"),
         "expert_used_count": config.num_experts_per_tok,
+    }
+
+
+def routed(config):
+    """Those of DeepSeek-V3's kind."""
+    return experts(config) | {
+        "expert_feed_forward_length": config.moe_intermediate_size,
+        "expert_shared_count": config.n_shared_experts,
+        "expert_group_count": config.n_group,
+        "expert_group_used_count": config.topk_group,
+        "expert_weights_scale": config.routed_scaling_factor,
+        "expert_weights_norm": config.norm_topk_prob,
+        "expert_gating_func": 2,
+        "leading_dense_block_count": config.first_k_dense_replace,
+    }
+
+
+def ernie(config):
+    return experts(config) | {
+        "expert_feed_forward_length": config.moe_intermediate_size,
+        "expert_shared_count": config.moe_num_shared_experts,
+        "leading_dense_block_count": config.moe_layer_start_index,
+        "interleave_moe_layer_step": config.moe_layer_interval,
     }
 
 
@@ -196,10 +236,15 @@ FAMILIES = {
     "cohere": lambda config: {"logit_scale": config.logit_scale, "rope.scaling.type": "none"},
     "cohere2": lambda config: window(config) | {"logit_scale": config.logit_scale, "rope.scaling.type": "none"},
     "exaone4": lambda config: window(config) | pattern(config) if config.sliding_window else {},
+    "dots1": routed,
+    "ernie4_5_moe": ernie,
     "falcon": lambda config: {"attention.head_count_kv": key_heads(config), "tensor_data_layout": "jploski"},
     "gemma2": lambda config: window(config) | caps(config),
     "gemma3_text": lambda config: (
         window(config) | {"rope.freq_base_swa": float(config.rope_parameters["sliding_attention"]["rope_theta"])}
+    ),
+    "glm4_moe": lambda config: (
+        routed(config) | {"block_count": config.num_hidden_layers + 1, "nextn_predict_layers": 1}
     ),
     "gpt_bigcode": lambda config: {"attention.head_count_kv": 1},
     "gpt_neox": lambda config: {"use_parallel_residual": config.use_parallel_residual},
@@ -212,14 +257,32 @@ FAMILIES = {
         "attention.temperature_scale": config.rope_parameters["llama_4_scaling_beta"],
         "rope.scaling.yarn_log_multiplier": config.rope_parameters.get("mscale_all_dim"),
     },
+    "granitemoe": lambda config: granite(config) | experts(config),
+    "granitemoeshared": lambda config: (
+        granite(config)
+        | experts(config)
+        | {"expert_shared_feed_forward_length": config.shared_intermediate_size}
+    ),
+    "hunyuan_v1_moe": experts,
+    "minimax_m2": lambda config: (
+        experts(config) | {"expert_feed_forward_length": config.intermediate_size, "expert_gating_func": 2}
+    ),
     "mixtral": experts,
     "mpt": mpt,
+    "olmoe": experts,
     "olmo": lambda config: {"attention.layer_norm_epsilon": 1e-5, "attention.clamp_kqv": config.clip_qkv},
     "olmo3": lambda config: window(config) | pattern(config),
     "phi3": lambda config: {
         "rope.scaling.original_context_length": config.original_max_position_embeddings,
         "attention.sliding_window": config.sliding_window or 0,
     },
+    "qwen2_moe": lambda config: (
+        experts(config)
+        | {
+            "expert_feed_forward_length": config.moe_intermediate_size,
+            "expert_shared_feed_forward_length": config.shared_expert_intermediate_size,
+        }
+    ),
     "qwen3_moe": lambda config: experts(config) | {"expert_feed_forward_length": config.moe_intermediate_size},
     "stablelm": lambda config: {"use_parallel_residual": config.use_parallel_residual},
 }
@@ -247,6 +310,10 @@ def tensors(model):
             )
             assert to, f"{name} has no name in GGUF"
             found[to] = torch.cat([found[to], tensor[None]]) if to in found else stored(name, tensor, config)
+    if config.model_type == "glm4_moe":
+        # What predicts the token after the next, in a file of as many layers as the published ones have.
+        later = metadata(config)["block_count"] - 1
+        found[f"blk.{later}.nextn.eh_proj.weight"] = torch.ones(config.hidden_size, 2 * config.hidden_size)
     rope = rotation(config)
     if rope.get("rope_type") == "llama3":
         found["rope_freqs.weight"] = llama3_factors(rope, head_size(config))
@@ -261,6 +328,18 @@ def parts(name, tensor, config):
     if ".norms." in name:
         # One for each head, which are rows of one in a file.
         return [(re.sub(r"\.norms\.\d+", "", name), tensor)]
+    if name.endswith("e_score_correction_bias"):
+        return [(name.replace("gate.moe_statics", "moe_statics").replace("_bias", ".bias"), tensor.squeeze())]
+    if "shared_mlp." in name and ".input_linear." in name:
+        layer, gates = name.split("shared_mlp.")[0], tensor.chunk(2)
+        return [(f"{layer}mlp.shared_expert.{place}_proj.weight", part) for place, part in zip(["gate", "up"], gates)]
+    if "shared_mlp.output_linear." in name:
+        return [(name.replace("shared_mlp.output_linear", "mlp.shared_expert.down_proj"), tensor)]
+    if name.endswith("block_sparse_moe.router.weight"):
+        return [(name.replace(".router.", ".router.layer."), tensor)]
+    if name.endswith("shared_expert_gate.weight"):
+        return [(name, tensor[0])]
+    name = name.replace("block_sparse_moe.experts", "mlp.experts")
     if ".experts." not in name:
         return [(name + ".weight" if name.endswith("sinks") else name, tensor)]
     layer, place = name.split(".experts.")

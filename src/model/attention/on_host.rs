@@ -53,7 +53,8 @@ impl Attention for OnHost {
                                         let target = &target;
                                         let gated = gated(tile);
                                         let weights = gated.as_deref().unwrap_or(tile.weights);
-                                        let column = ((sequence * tokens + start) * heads + head) * value_size;
+                                        let column =
+                                            ((sequence * tokens + start) * heads + head) * value_size;
                                         assert!(
                                             v.len() >= tile.keys * value_size,
                                             "a tile reaches past its values"

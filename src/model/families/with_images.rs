@@ -97,7 +97,7 @@ fn plan(config: &Config, weights: &Weights, usual: &str, tied: bool) -> Result<P
         }
         Some(source)
     });
-    plan.beside = OF_IMAGES;
+    plan.beside = OF_IMAGES.iter().copied().map(String::from).collect();
     Ok(plan)
 }
 

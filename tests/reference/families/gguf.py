@@ -19,6 +19,8 @@ from families.kin import BIASES, GQA, HALF, model
 from families.llama import llama
 from families.mistral import mistral
 from families.mixtral import mixtral
+from families.kin import GQA, model
+from families.moe import ERNIE, FACTORS, GROUPS, HUNYUAN, LOCAL, MOE, QWEN, ROUTED, drawn
 from families.mpt import mpt
 from families.olmo import olmo, olmo2, olmo3
 from families.phi import phi
@@ -159,4 +161,16 @@ OTHERS = {
     "gguf-starcoder2-plain": case(starcoder2(use_bias=False, norm_epsilon=0.01, tie_word_embeddings=False)),
 }
 
-CASES = STORED | {name: dataclasses.replace(case, stored=False) for name, case in OTHERS.items()}
+EXPERTS = {
+    "gguf-olmoe": case(model("olmoe", **MOE, attention_bias=True)),
+    "gguf-qwen2_moe": case(model("qwen2_moe", **QWEN)),
+    "gguf-granitemoe": case(model("granitemoe", **GQA, **LOCAL, **FACTORS)),
+    "gguf-granitemoeshared": case(model("granitemoeshared", **LOCAL, **FACTORS, shared_intermediate_size=20)),
+    "gguf-dots1": drawn(case(model("dots1", **GQA, **ROUTED, first_k_dense_replace=1, norm_topk_prob=True))),
+    "gguf-glm4_moe": drawn(case(model("glm4_moe", **ROUTED | GROUPS, use_qk_norm=True, attention_bias=True, head_dim=12))),
+    "gguf-ernie4_5_moe": drawn(case(model("ernie4_5_moe", **ERNIE, moe_layer_interval=2))),
+    "gguf-minimax_m2": drawn(case(model("minimax_m2", **LOCAL, head_dim=8, rotary_dim=4))),
+    "gguf-hunyuan_v1_moe": case(model("hunyuan_v1_moe", **GQA, **HUNYUAN, num_experts=4, moe_topk=2, head_dim=10)),
+}
+
+CASES = STORED | {name: dataclasses.replace(case, stored=False) for name, case in (OTHERS | EXPERTS).items()}

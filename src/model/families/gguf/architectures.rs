@@ -64,6 +64,28 @@ pub const EXAONE4: Architecture = Architecture {
     ..USUAL
 };
 
+/// dots.llm1's.
+pub const DOTS1: Architecture = Architecture {
+    name: "dots1",
+    keys: &[("expert_count", "n_routed_experts")],
+    flags: &[("attention_bias", "attn_q.bias")],
+    ..USUAL
+};
+
+/// That of ERNIE 4.5 with experts.
+pub const ERNIE4_5_MOE: Architecture = Architecture {
+    name: "ernie4_5-moe",
+    keys: &[
+        ("expert_count", "moe_num_experts"),
+        ("expert_used_count", "moe_k"),
+        ("expert_shared_count", "moe_num_shared_experts"),
+        ("leading_dense_block_count", "moe_layer_start_index"),
+        ("interleave_moe_layer_step", "moe_layer_interval"),
+    ],
+    flags: &[("use_bias", "attn_q.bias")],
+    ..USUAL
+};
+
 /// Falcon's. The second normalisation, where there is one, is that of attention.
 pub const FALCON: Architecture = Architecture {
     name: "falcon",
@@ -117,6 +139,21 @@ pub const GLM: Architecture =
 
 /// That of GLM 4 of 2025.
 pub const GLM4: Architecture = Architecture { name: "glm4", ..GLM };
+
+/// That of GLM with experts. What it normalises before them is called as if it came after attention, and the layers that predict
+/// the token after the next are counted among the others.
+pub const GLM4_MOE: Architecture = Architecture {
+    name: "glm4moe",
+    keys: &[("expert_count", "n_routed_experts")],
+    flags: &[("attention_bias", "attn_q.bias"), ("use_qk_norm", "attn_q_norm.weight")],
+    places: &[(LayerSlot::MlpNorm, "post_attention_norm")],
+    adjust: |file, values| {
+        let (all, later) = (file.count("block_count"), file.count("nextn_predict_layers"));
+        values
+            .insert("num_hidden_layers".into(), all.map(|all| all.saturating_sub(later.unwrap_or(0))).into());
+    },
+    ..USUAL
+};
 
 /// GPT-2's.
 pub const GPT2: Architecture = Architecture { name: "gpt2", keys: GPT2_KEYS, ..USUAL };
@@ -181,6 +218,7 @@ pub const GRANITE: Architecture = Architecture {
         ("embedding_scale", "embedding_multiplier"),
         ("residual_scale", "residual_multiplier"),
         ("logit_scale", "logits_scaling"),
+        ("expert_shared_feed_forward_length", "shared_intermediate_size"),
     ],
     ..LLAMA
 };
@@ -188,6 +226,21 @@ pub const GRANITE: Architecture = Architecture {
 /// Hunyuan's, whose base is stretched in the file.
 pub const HUNYUAN: Architecture =
     Architecture { name: "hunyuan-dense", flags: &[("attention_bias", "attn_q.bias")], ..USUAL };
+
+/// That of Granite with experts.
+pub const GRANITE_MOE: Architecture = Architecture { name: "granitemoe", ..GRANITE };
+
+/// The same with an MLP beside them.
+pub const GRANITE_MOE_SHARED: Architecture =
+    Architecture { only_with: Some("expert_shared_feed_forward_length"), ..GRANITE_MOE };
+
+/// That of Hunyuan with experts.
+pub const HUNYUAN_MOE: Architecture = Architecture {
+    name: "hunyuan-moe",
+    keys: &[("expert_count", "num_experts"), ("expert_used_count", "moe_topk")],
+    flags: &[("attention_bias", "attn_q.bias")],
+    ..USUAL
+};
 
 /// Llama's, and that of models which differ from it by less than the format tells: Mistral.
 pub const LLAMA: Architecture = Architecture {
@@ -220,6 +273,9 @@ pub const MINISTRAL3: Architecture = Architecture {
 /// Mixtral's, which is Llama's with experts.
 pub const MIXTRAL: Architecture =
     Architecture { name: "llama", only_with: Some("expert_count"), permuted: true, ..USUAL };
+
+/// MiniMax M2's.
+pub const MINIMAX_M2: Architecture = Architecture { name: "minimax-m2", ..USUAL };
 
 /// MPT's.
 pub const MPT: Architecture = Architecture {
@@ -271,6 +327,14 @@ pub const OLMO2: Architecture =
 /// OLMo 3's, which is that of OLMo 2 with windows.
 pub const OLMO3: Architecture = Architecture { only_with: Some("attention.sliding_window"), ..OLMO2 };
 
+/// OLMoE's.
+pub const OLMOE: Architecture = Architecture {
+    name: "olmoe",
+    keys: &[("expert_count", "num_experts")],
+    flags: &[("attention_bias", "attn_q.bias")],
+    ..USUAL
+};
+
 /// Phi's.
 pub const PHI: Architecture = Architecture { name: "phi2", ..USUAL };
 
@@ -283,6 +347,14 @@ pub const PHI3: Architecture = Architecture {
 
 /// Qwen 2's.
 pub const QWEN2: Architecture = Architecture { name: "qwen2", ..USUAL };
+
+/// That of Qwen 1.5 and 2 with experts.
+pub const QWEN2_MOE: Architecture = Architecture {
+    name: "qwen2moe",
+    keys: &[("expert_count", "num_experts")],
+    flags: &[("qkv_bias", "attn_q.bias")],
+    ..USUAL
+};
 
 /// Qwen 3's.
 pub const QWEN3: Architecture =

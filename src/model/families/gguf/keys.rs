@@ -8,12 +8,15 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{File, LONG_FACTORS, SHORT_FACTORS};
 use crate::{
-    model::{config::shown, spec::Spec},
+    model::{
+        config::shown,
+        spec::{Shares, Spec},
+    },
     text::excerpt,
 };
 
 /// Keys, without the architecture, and what most configurations call them.
-const KEYS: [(&str, &str); 19] = [
+const KEYS: [(&str, &str); 26] = [
     ("block_count", "num_hidden_layers"),
     ("embedding_length", "hidden_size"),
     ("attention.head_count", "num_attention_heads"),
@@ -27,6 +30,13 @@ const KEYS: [(&str, &str); 19] = [
     ("expert_feed_forward_length", "moe_intermediate_size"),
     ("expert_count", "num_local_experts"),
     ("expert_used_count", "num_experts_per_tok"),
+    ("expert_shared_count", "n_shared_experts"),
+    ("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
+    ("expert_group_count", "n_group"),
+    ("expert_group_used_count", "topk_group"),
+    ("expert_weights_norm", "norm_topk_prob"),
+    ("expert_weights_scale", "routed_scaling_factor"),
+    ("leading_dense_block_count", "first_k_dense_replace"),
     ("context_length", "max_position_embeddings"),
     ("rope.freq_base", "rope_theta"),
     ("use_parallel_residual", "use_parallel_residual"),
@@ -35,9 +45,11 @@ const KEYS: [(&str, &str); 19] = [
     ("final_logit_softcapping", "final_logit_softcapping"),
 ];
 /// Keys that are read apart from these, or change nothing.
-const READ_APART: [&str; 13] = [
+const READ_APART: [&str; 15] = [
     "vocab_size",
     "tensor_data_layout",
+    "expert_gating_func",
+    "nextn_predict_layers",
     "attention.value_length",
     "attention.sliding_window_pattern",
     "rope.dimension_count",
@@ -261,8 +273,21 @@ fn windows(file: &File<'_>, values: &mut Map<String, Json>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a file that says of its heads what the family cannot have.
+/// Refuses a file that says of its heads or experts what the family cannot have.
 pub fn check(file: &File<'_>, spec: &Spec) -> Result<()> {
+    let experts = spec.mlp.iter().find_map(|mlp| mlp.experts);
+    let usual = match experts.map(|experts| experts.router.shares) {
+        Some(Shares::Sigmoid) => 2,
+        _ => 1,
+    };
+    // 0 is for what the family knows.
+    if let Some(value) = file
+        .get("expert_gating_func")
+        .filter(|value| !matches!(value.as_u64(), Some(kind) if kind == 0 || kind == usual))
+    {
+        let why = format!("is {}; in a model with this configuration it is {usual}", shown(&value));
+        bail!(file.refuse("expert_gating_func", &why));
+    }
     for (key, size) in [
         ("attention.head_count_kv", spec.kv_heads),
         ("attention.key_length", spec.head_size),

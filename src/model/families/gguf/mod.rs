@@ -87,9 +87,12 @@ pub fn plan(
     keys::check(&file, &spec)?;
     spec.norm.gain_offset = 0.0;
     rotate(&file, &mut spec)?;
+    let later = file.count("nextn_predict_layers").unwrap_or(0).min(weights.iter().count() as u64) as usize;
+    let beside = (spec.layers..spec.layers + later).map(|layer| format!("blk.{layer}.")).collect();
     let names = tensors::Names::of(&file, &spec, page.source);
     let mut plan = Plan::new(spec, move |slot| names.source(slot));
     plan.unused = &[FACTORS, SHORT_FACTORS, LONG_FACTORS];
+    plan.beside = beside;
     Ok(plan)
 }
 
