@@ -17,7 +17,7 @@ use crate::{
     analysis::{
         benchmark::{Benchmark, Kind},
         check::{
-            Finding, Verdict, catalogue, channels, inside,
+            Finding, Verdict, catalogue, channels, experts, inside,
             readings::{self, Gain, Reading, Text},
             repeats, text, vocabulary,
             weights::{self, Survey},
@@ -252,6 +252,7 @@ impl Checking {
                 if let Some(text) = self.texts.first() {
                     let mut found = inside::look(decoder, &text.trace, control)?;
                     found.extend(written::findings(decoder, &text.trace, control)?);
+                    found.extend(experts::findings(decoder, &text.trace, control)?);
                     self.add(found);
                 }
             }

@@ -87,10 +87,15 @@ impl MlpWeights {
 }
 
 impl Mixture {
-    fn forward(&self, x: &Tensor, mlp: &Mlp, spec: &Experts) -> Result<Tensor> {
+    /// The experts of each row of the normalised residual stream, `[rows, width]`, with their shares.
+    pub fn picked(&self, x: &Tensor, spec: &Experts) -> Result<Vec<Picked>> {
         let scores = self.router.forward(x)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
         let correction = self.correction.as_deref();
-        let picked = scores.to_vec2::<f32>()?.iter().map(|scores| pick(scores, correction, spec)).collect();
+        Ok(scores.to_vec2::<f32>()?.iter().map(|scores| pick(scores, correction, spec)).collect())
+    }
+
+    fn forward(&self, x: &Tensor, mlp: &Mlp, spec: &Experts) -> Result<Tensor> {
+        let picked = self.picked(x, spec)?;
         let sum = self.mixed(x, picked, mlp, spec.router.of_input)?;
         let Some(shared) = &self.shared else { return Ok(sum) };
         let shared = shared.forward(x, mlp)?;

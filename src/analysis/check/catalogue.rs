@@ -311,6 +311,12 @@ pub const ALL: &[Check] = &[
         "None in SmolLM2-135M.",
     ),
     check(
+        "inside.experts",
+        "The share of a mixture's experts that no token of the text goes to, and whether one has more than 0.9 of a layer's tokens.",
+        "note: any without tokens; warn: more than half of a layer's, or nearly all tokens to one.",
+        "None where there are few experts; of many, each knows its kind of text.",
+    ),
+    check(
         "against.weights",
         "With --against: the length of each tensor's change as a share of its length in the other checkpoint, in the middle.",
         "fail: no number of any tensor differs; warn: they differ by more than their length, or have no name in common; note: \

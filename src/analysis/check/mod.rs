@@ -5,6 +5,7 @@ pub mod against;
 pub mod catalogue;
 pub mod channels;
 pub mod expect;
+pub mod experts;
 pub mod inside;
 pub mod readings;
 pub mod repeats;

@@ -9,7 +9,9 @@ use super::{Decoder, Span, heads::Angles};
 use crate::model::{
     attention::{Cut, Inputs},
     edit::{self, Change, Edit, Edits, Part, Site, Value},
+    mlp::Body,
     norm::NormWeights,
+    router::Picked,
     spec::NormPlace,
     trace::{Grow, Trace},
 };
@@ -120,6 +122,25 @@ impl Decoder {
             Some(outputs) => Ok(outputs),
             None => bail!("layer {layer} puts nothing out"),
         }
+    }
+
+    /// How many experts a layer has, and those of each token of an unchanged run; none of a layer without.
+    pub fn picked(&self, trace: &Trace, layer: usize) -> Result<Option<(usize, Vec<Picked>)>> {
+        let Some(weights) = &self.layers[layer].mlp else { return Ok(None) };
+        let (Body::Experts(mixture), Some(experts)) =
+            (&weights.body, self.spec.mlp.get(layer).and_then(|mlp| mlp.experts))
+        else {
+            return Ok(None);
+        };
+        let stream = trace.residual_before(layer)?;
+        let read = match self.spec.parallel {
+            true => stream,
+            false => {
+                let attention = self.values(trace, layer, Part::Attention, 0..trace.len())?;
+                self.add(&stream, &attention, self.layers[layer].post_norm.as_ref())?
+            }
+        };
+        Ok(Some((mixture.experts.len(), mixture.picked(&weights.norm.apply(&read)?, &experts)?)))
     }
 
     /// What a layer adds to the residual stream at one token, apart by who wrote it.
