@@ -18,6 +18,7 @@ use crate::{
     },
     head::Head,
     model::place::{DeviceChoice, DtypeChoice},
+    run::Shard,
     term::color::Choice,
     train::command::TrainArgs,
 };
@@ -252,7 +253,8 @@ impl BenchmarkArgs {
 /// Arguments of `timeline`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct TimelineArgs {
-    /// Snapshots: a folder of step* or checkpoint-* folders, single checkpoints, files, or hub names with a revision
+    /// Snapshots: a folder of step* or checkpoint-* folders, single checkpoints, files, or hub names with a revision; or files
+    /// of lines that shares of a run have written (*.jsonl), to be merged
     #[arg(required = true, value_name = "CHECKPOINT")]
     pub checkpoints: Vec<String>,
     /// Score that heads are followed by
@@ -267,6 +269,12 @@ pub struct TimelineArgs {
     /// How to print it
     #[arg(long, default_value = "table")]
     pub format: TimelineFormat,
+    /// Measure only this share of the snapshots: 2/8 is the second of eight
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// File to write a line of JSON to for each snapshot, in the place of printing; `timeline` merges such files
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub out: Option<PathBuf>,
     /// How heads are measured.
     #[command(flatten)]
     pub benchmark: BenchmarkArgs,
@@ -279,6 +287,8 @@ pub enum TimelineFormat {
     Table,
     /// One JSON object.
     Json,
+    /// One JSON object a line for each snapshot, of which several files can be merged.
+    Jsonl,
     /// Comma-separated values with a heading.
     Csv,
     /// A picture of the curves.

@@ -11,6 +11,7 @@ use crate::cli::Cli;
 #[cfg(feature = "hub")]
 pub mod cache;
 pub mod check;
+mod checks;
 pub mod circuits;
 pub mod doctor;
 pub mod explore;

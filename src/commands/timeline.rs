@@ -1,6 +1,11 @@
 //! `timeline`: scores and losses over the snapshots of a training run.
 
-use std::{fs, path::Path};
+mod merge;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -9,47 +14,89 @@ use crate::{
     analysis::loss::{self, TextLoss},
     checkpoint::snapshot::Snapshot,
     cli::{Common, TimelineArgs, TimelineFormat},
-    engine::{open::Model, protocol::ModelInfo},
+    engine::open::Model,
     memory,
     model::decoder::Control,
-    report::{
-        rank::Settings,
-        timeline::{Point, Text, Timeline},
+    output,
+    report::timeline::{
+        Point, Text, Timeline,
+        lines::{self, Part, Place},
     },
-    run::{self, Measured, TrainingRun},
+    run::{self, Log, Measured, Shard, TrainingRun},
     text::line,
 };
 
 /// Runs the command. A snapshot that cannot be read is told and left out.
 pub fn run(args: &TimelineArgs, common: &Common) -> Result<()> {
     memory::keep_freed();
+    if merge::is_asked(&args.checkpoints)? {
+        return print(&merge::merged(args)?, args);
+    }
     let snapshots = run::snapshots(&args.checkpoints)?;
     let text = args.text.as_deref().map(|file| read(file, args.windows)).transpose()?;
-    let mut points = Points::default();
-    for (at, snapshot) in snapshots.iter().enumerate() {
+    let shard = args.shard.unwrap_or(Shard::ALL);
+    let mut all: Vec<Placed> = Vec::new();
+    let mine: Vec<_> = snapshots.iter().enumerate().filter(|(place, _)| shard.has(*place)).collect();
+    for (at, (place, snapshot)) in mine.iter().enumerate() {
         if !common.quiet {
-            super::note(&format!("{} of {}: step {}", at + 1, snapshots.len(), snapshot.step));
+            super::note(&format!("{} of {}: step {}", at + 1, mine.len(), snapshot.step));
         }
-        if let Err(error) = points.measure(snapshot, args, text.as_deref(), common) {
-            super::note(&format!("left out: step {}: {}", snapshot.step, line(&format!("{error:#}"))));
+        let place = Place { place: *place, of: snapshots.len(), shard, step: snapshot.step };
+        let before = all.iter().rev().find_map(|(_, part)| part.as_ref().ok());
+        let part = measure(snapshot, before, args, text.as_deref(), common)
+            .map_err(|error| line(&format!("{error:#}")));
+        if let Err(reason) = &part {
+            left_out(snapshot.step, reason);
         }
+        all.push((place, part));
     }
-    let Points { mut points, last, windows } = points;
-    let Some((model, settings)) = &last else {
-        bail!("none of the {} snapshots could be read: see above", snapshots.len());
-    };
-    for trouble in add_log(&mut points, model, &args.checkpoints) {
+    for trouble in add_log(&mut all, &args.checkpoints) {
         super::note(&line(&trouble));
     }
-    let text = args.text.as_deref().zip(windows);
-    let text = text.map(|(file, (windows, tokens))| Text { file, windows, tokens });
-    let timeline = Timeline { model, settings, text, points: &points };
-    super::print(&match args.format {
+    print(&all, args)
+}
+
+/// Says why a snapshot was left out.
+fn left_out(step: u64, reason: &str) {
+    super::note(&format!("left out: step {step}: {reason}"));
+}
+
+/// A snapshot, with what was measured of it or why it was left out.
+type Placed = (Place, Result<Part, String>);
+
+/// Prints or writes the timeline of what was measured.
+fn print(all: &[Placed], args: &TimelineArgs) -> Result<()> {
+    if args.out.is_some() || args.format == TimelineFormat::Jsonl {
+        let lines =
+            all.iter().map(|(place, part)| lines::line(*place, part.as_ref().map_err(String::as_str)));
+        let lines: String = lines.collect::<Result<_, _>>()?;
+        match &args.out {
+            Some(out) => output::write_bytes(out, lines.as_bytes())
+                .with_context(|| format!("--out {} cannot be written", out.display()))?,
+            None => super::print(&lines)?,
+        }
+    }
+    let parts: Vec<&Part> = all.iter().filter_map(|(_, part)| part.as_ref().ok()).collect();
+    let Some(last) = parts.last() else {
+        // A share of a short run may be empty.
+        if all.is_empty() && args.shard.is_some() {
+            return Ok(());
+        }
+        bail!("none of the {} snapshots could be read: see above", all.len());
+    };
+    let points: Vec<Point> = parts.iter().map(|part| part.point.clone()).collect();
+    let text = last.text.as_ref();
+    let text = text.map(|(file, windows, tokens)| Text { file, windows: *windows, tokens: *tokens });
+    let timeline = Timeline { model: &last.model, settings: &last.settings, text, points: &points };
+    let told = match args.format {
+        _ if args.out.is_some() => return Ok(()),
+        TimelineFormat::Jsonl => return Ok(()),
         TimelineFormat::Table => timeline.table(),
         TimelineFormat::Json => timeline.json()?,
         TimelineFormat::Csv => timeline.csv(),
         TimelineFormat::Svg => timeline.svg(),
-    })
+    };
+    super::print(&told)
 }
 
 /// The text of `--text`.
@@ -66,69 +113,73 @@ fn read(file: &Path, windows: usize) -> Result<String> {
 }
 
 /// Puts what the runs have logged beside what was measured at the same step; returns what could not be read.
-fn add_log(points: &mut [Point], model: &ModelInfo, checkpoints: &[String]) -> Vec<String> {
+fn add_log(all: &mut [Placed], checkpoints: &[String]) -> Vec<String> {
     let mut runs: Vec<TrainingRun> = Vec::new();
     for run in checkpoints.iter().filter_map(|checkpoint| TrainingRun::of(checkpoint)) {
         if !runs.iter().any(|known| known.source == run.source) {
             runs.push(run);
         }
     }
-    let mut troubles = Vec::new();
-    for run in runs {
+    let with_log = |run: TrainingRun| {
         let log = run.read_log();
-        for Point { measured, .. } in &mut *points {
+        (run, log)
+    };
+    let logs: Vec<(TrainingRun, Log)> = runs.into_iter().map(with_log).collect();
+    for part in all.iter_mut().filter_map(|(_, part)| part.as_mut().ok()) {
+        let measured = &mut part.point.measured;
+        for (run, log) in &logs {
             let mine = run.snapshots.iter().any(|snapshot| snapshot.step == measured.step);
             if let Some(entry) = log.at(measured.step).filter(|_| mine) {
-                measured.add_logged(&entry.measured(model.layers, model.heads));
+                measured.add_logged(&entry.measured(part.model.layers, part.model.heads));
             }
         }
-        troubles.extend(log.trouble);
     }
-    troubles
+    logs.into_iter().filter_map(|(_, log)| log.trouble).collect()
 }
 
-/// What has been measured so far.
-#[derive(Default)]
-struct Points {
-    points: Vec<Point>,
-    last: Option<(ModelInfo, Settings)>,
-    /// Windows of the text and the tokens in each.
-    windows: Option<(usize, usize)>,
+/// Whether a snapshot is of the run that the ones before it are of; else in what it differs.
+fn of_one_run(before: Option<&Part>, layers: usize, heads: usize) -> Result<()> {
+    if let Some(Part { model: first, .. }) = before
+        && (first.layers, first.heads) != (layers, heads)
+    {
+        bail!(
+            "{layers} layers of {heads} heads, where the snapshots before have {} of {}: it belongs to another run",
+            first.layers,
+            first.heads
+        );
+    }
+    Ok(())
 }
 
-impl Points {
-    fn measure(
-        &mut self,
-        snapshot: &Snapshot,
-        args: &TimelineArgs,
-        text: Option<&str>,
-        common: &Common,
-    ) -> Result<()> {
-        let model = open::silently(&snapshot.model, common)?;
-        if let Some((first, _)) = &self.last
-            && (first.layers, first.heads) != (model.info.layers, model.info.heads)
-        {
-            bail!(
-                "{} layers of {} heads, where the snapshots before have {} of {}: it belongs to another run",
-                model.info.layers,
-                model.info.heads,
-                first.layers,
-                first.heads
-            );
-        }
-        // The same sequences for every snapshot.
-        let usual = self.last.as_ref().map_or(model.info.block, |(_, settings)| settings.length);
-        let benchmark = model.benchmark(args.benchmark.settings(usual))?;
-        let measured = Measured::measure(snapshot.step, &model.decoder, &benchmark, args.by, &Control::FREE)?;
-        let text = text.map(|text| self.measure_text(&model, text, args.windows)).transpose()?.flatten();
-        self.points.push(Point { measured, source: model.info.source.clone(), text });
-        self.last = Some((model.info, settings(&benchmark, args.by)));
-        Ok(())
-    }
+/// Measures a snapshot, on the sequences that those `before` it were measured on.
+fn measure(
+    snapshot: &Snapshot,
+    before: Option<&Part>,
+    args: &TimelineArgs,
+    text: Option<&str>,
+    common: &Common,
+) -> Result<Part> {
+    let model = open::silently(&snapshot.model, common)?;
+    of_one_run(before, model.info.layers, model.info.heads)?;
+    let usual = before.map_or(model.info.block, |part| part.settings.length);
+    let benchmark = model.benchmark(args.benchmark.settings(usual))?;
+    let measured = Measured::measure(snapshot.step, &model.decoder, &benchmark, args.by, &Control::FREE)?;
+    let (losses, text) = match text.zip(args.text.clone()) {
+        Some((text, file)) => measure_text(&model, text, file, args.windows)?,
+        None => (None, None),
+    };
+    let point = Point { measured, source: model.info.source.clone(), text: losses };
+    Ok(Part { point, model: model.info, settings: settings(&benchmark, args.by), text })
+}
 
-    fn measure_text(&mut self, model: &Model, text: &str, most: usize) -> Result<Option<TextLoss>> {
-        let windows = model.windows(text, most)?;
-        self.windows = Some((windows.len(), windows.first().map_or(0, Vec::len)));
-        loss::text(&model.decoder, &windows, &Control::FREE)
-    }
+/// Losses on a text; its file, windows of it and tokens in each.
+fn measure_text(
+    model: &Model,
+    text: &str,
+    file: PathBuf,
+    most: usize,
+) -> Result<(Option<TextLoss>, Option<(PathBuf, usize, usize)>)> {
+    let windows = model.windows(text, most)?;
+    let measured = (file, windows.len(), windows.first().map_or(0, Vec::len));
+    Ok((loss::text(&model.decoder, &windows, &Control::FREE)?, Some(measured)))
 }

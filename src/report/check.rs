@@ -13,6 +13,7 @@ use super::{
 use crate::{
     analysis::check::{Finding, Verdict, catalogue, gravest_first, summary},
     engine::protocol::ModelInfo,
+    run::Found,
     text::line,
 };
 
@@ -42,40 +43,16 @@ pub struct Check<'a> {
     pub known: Vec<bool>,
 }
 
-/// What of a finding tells it again.
-#[derive(Debug, PartialEq, Deserialize)]
-pub struct Known {
-    check: String,
-    verdict: String,
-    #[serde(rename = "where")]
-    place: Option<String>,
-    value: Option<f64>,
-}
-
-impl Known {
-    /// Whether it is the same finding, and has not grown by a quarter since.
-    fn is(&self, finding: &Finding) -> bool {
-        const GROWN: f64 = 1.25;
-        let has_grown = match (finding.value, self.value) {
-            (Some(value), Some(before)) => value.abs() > GROWN * before.abs(),
-            _ => false,
-        };
-        (self.check.as_str(), self.verdict.as_str(), &self.place)
-            == (finding.check, finding.verdict.name(), &finding.place)
-            && !has_grown
-    }
-}
-
 #[derive(Deserialize)]
 struct Earlier {
-    findings: Vec<Known>,
+    findings: Vec<Found>,
 }
 
 /// The findings of a report that was printed as JSON.
 ///
 /// # Errors
 /// When it is none.
-pub fn read(text: &str) -> serde_json::Result<Vec<Known>> {
+pub fn read(text: &str) -> serde_json::Result<Vec<Found>> {
     serde_json::from_str::<Earlier>(text).map(|earlier| earlier.findings)
 }
 
@@ -85,12 +62,10 @@ impl<'a> Check<'a> {
         model: &'a ModelInfo,
         settings: Settings,
         mut findings: Vec<Finding>,
-        earlier: &[Known],
+        earlier: &[Found],
     ) -> Self {
         gravest_first(&mut findings);
-        let is_known = |finding: &Finding| earlier.iter().any(|it| it.is(finding));
-        let known =
-            findings.iter().map(|finding| finding.verdict > Verdict::Note && is_known(finding)).collect();
+        let known = findings.iter().map(|finding| Found::from(finding).is_known(earlier)).collect();
         Self { model, settings, findings, known }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
     analysis::{
@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// How the benchmark was run, everything settled: what a rerun needs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Tokens in the block that is repeated.
     pub length: usize,
     /// Number of sequences.
     pub batch: usize,
     /// How many sequences of each kind were measured.
-    #[serde(serialize_with = "as_map")]
+    #[serde(serialize_with = "as_map", deserialize_with = "from_map")]
     pub draws: [(Kind, usize); Kind::ALL.len()],
     /// Seed of the draw.
     pub seed: u64,
@@ -46,6 +46,25 @@ impl fmt::Display for Settings {
 
 fn as_map<S: Serializer>(draws: &[(Kind, usize)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(draws.iter().map(|(kind, count)| (kind, count)))
+}
+
+fn from_map<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<[(Kind, usize); Kind::ALL.len()], D::Error> {
+    #[derive(Deserialize)]
+    struct Draws {
+        repeat: usize,
+        control: usize,
+        prefix: usize,
+        stripe: usize,
+    }
+    let draws = Draws::deserialize(deserializer)?;
+    Ok(Kind::ALL.map(|kind| match kind {
+        Kind::Repeat => (kind, draws.repeat),
+        Kind::Control => (kind, draws.control),
+        Kind::Prefix => (kind, draws.prefix),
+        Kind::Stripe => (kind, draws.stripe),
+    }))
 }
 
 /// A ranking to be printed.

@@ -1,6 +1,7 @@
 //! A run's timeline, as a table for reading, as JSON, as CSV and as a picture.
 
 mod figure;
+pub mod lines;
 
 use std::{fmt::Write, path::Path};
 
@@ -27,6 +28,7 @@ use crate::{
 const SHOWN: usize = 4;
 
 /// A snapshot of the timeline.
+#[derive(Clone)]
 pub struct Point {
     /// What was measured, with what was logged while it was trained.
     pub measured: Measured,
@@ -142,19 +144,6 @@ impl Timeline<'_> {
 
     /// One JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
-        let points = self.points.iter().map(|Point { measured, source, text }| {
-            let heads = measured.scores.iter().zip(measured.errors.values());
-            let text = text.as_ref();
-            Row {
-                step: measured.step,
-                source,
-                held_out_loss: measured.held_out,
-                icl: measured.icl,
-                text: text.map(|text| TextRow { loss: text.mean(), icl: text.icl, by_token: &text.by_token }),
-                repeat: Repeat::of(measured),
-                heads: heads.map(|((head, scores), errors)| HeadRow::new(head, scores, errors)).collect(),
-            }
-        });
         let heads = self.points.first().into_iter().flat_map(|point| point.measured.scores.iter());
         let onsets = heads.filter_map(|(head, _)| {
             let step = timeline::onset(&self.curve(Some(head)))?;
@@ -167,7 +156,7 @@ impl Timeline<'_> {
             text: self.text,
             window: self.window().map(|window| [window.from, window.to]),
             onsets: onsets.collect(),
-            points: points.collect(),
+            points: self.points.iter().map(Row::of).collect(),
         };
         serde_json::to_string(&report).map(|line| line + "\n")
     }
@@ -249,6 +238,22 @@ struct Row<'a> {
     text: Option<TextRow<'a>>,
     repeat: Repeat,
     heads: Vec<HeadRow<'a>>,
+}
+
+impl<'a> Row<'a> {
+    fn of(Point { measured, source, text }: &'a Point) -> Self {
+        let heads = measured.scores.iter().zip(measured.errors.values());
+        let text = text.as_ref();
+        Self {
+            step: measured.step,
+            source,
+            held_out_loss: measured.held_out,
+            icl: measured.icl,
+            text: text.map(|text| TextRow { loss: text.mean(), icl: text.icl, by_token: &text.by_token }),
+            repeat: Repeat::of(measured),
+            heads: heads.map(|((head, scores), errors)| HeadRow::new(head, scores, errors)).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]

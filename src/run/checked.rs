@@ -1,10 +1,6 @@
 //! What a check has found of a snapshot, as a line of JSON tells it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::UNIX_EPOCH,
-};
+use std::{collections::BTreeMap, path::Path, time::UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -76,6 +72,20 @@ impl From<&Finding> for Found {
     }
 }
 
+impl Found {
+    /// Whether it is to be looked at or broken, was so in the same place earlier, and has not grown by a quarter since.
+    pub fn is_known(&self, earlier: &[Self]) -> bool {
+        const GROWN: f64 = 1.25;
+        let has_grown = |before: &Self| match (self.value, before.value) {
+            (Some(value), Some(before)) => value.abs() > GROWN * before.abs(),
+            _ => false,
+        };
+        let key = |found: &Self| (found.verdict, found.check.clone(), found.place.clone());
+        self.verdict > Verdict::Note
+            && earlier.iter().any(|before| key(before) == key(self) && !has_grown(before))
+    }
+}
+
 /// A verdict by its name.
 fn verdict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Verdict, D::Error> {
     let name = String::deserialize(deserializer)?;
@@ -120,12 +130,11 @@ impl Checked {
         (self.modified, self.bytes) == in_numbers(stamp)
     }
 
-    /// What is to be looked at or broken and was not so, in the same place, in `former`.
-    pub fn news<'a>(&'a self, former: Option<&Self>) -> Vec<&'a Found> {
-        let key = |found: &Found| (found.check.clone(), found.verdict, found.place.clone());
-        let known: BTreeSet<_> = former.iter().flat_map(|former| &former.findings).map(key).collect();
-        let is_news = |found: &&Found| found.verdict > Verdict::Note && !known.contains(&key(found));
-        self.findings.iter().filter(is_news).collect()
+    /// What is to be looked at or broken, and is not known from `former`.
+    pub fn news(&self, former: Option<&Self>) -> Vec<&Found> {
+        let earlier = former.map_or(&[][..], |former| &former.findings);
+        let news = |found: &&Found| found.verdict > Verdict::Note && !found.is_known(earlier);
+        self.findings.iter().filter(news).collect()
     }
 }
 

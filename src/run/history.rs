@@ -177,3 +177,91 @@ fn locked(path: &Path) -> Result<File> {
     }
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(step: u64) -> String {
+        let checked = Checked::new(&format!("run/step-{step}"), Some(step), (None, step), &[]);
+        serde_json::to_string(&checked).unwrap() + "\n"
+    }
+
+    fn steps(history: &History) -> Vec<u64> {
+        history.checked().iter().filter_map(|one| one.step).collect()
+    }
+
+    #[test]
+    fn a_last_line_that_was_cut_short_is_mended_and_no_other_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let whole = line(1) + &line(2);
+        for end in line(1).len()..=whole.len() {
+            fs::write(&path, &whole[..end]).unwrap();
+            let (mut history, mended) = History::open(&path).unwrap();
+            let is_torn = end != line(1).len() && end != whole.len();
+            assert_eq!(mended.is_some(), is_torn, "{end}");
+            let kept = if end < whole.len() - 1 { vec![1] } else { vec![1, 2] };
+            assert_eq!(steps(&history), kept, "{end}");
+            history.append(&line(3)).unwrap();
+            history.write().unwrap();
+            drop(history);
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(text, kept.iter().chain(&[3]).map(|&step| line(step)).collect::<String>());
+        }
+    }
+
+    #[test]
+    fn a_history_that_is_removed_or_emptied_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let (mut history, _) = History::open(&path).unwrap();
+        let mut add = |step: u64| {
+            history.append(&line(step)).unwrap();
+            history
+                .write()
+                .map(|()| history.waiting())
+                .map_err(|error| (error.to_string(), history.waiting()))
+        };
+        assert_eq!(add(1), Ok(0));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(add(2), Ok(0));
+        fs::write(&path, "").unwrap();
+        assert_eq!(add(3), Ok(0));
+        assert_eq!(fs::read_to_string(&path).unwrap(), line(1) + &line(2) + &line(3));
+        // What somebody else has put there is left alone, and the lines wait.
+        fs::write(folder.path().join("other"), "notes\n").unwrap();
+        fs::rename(folder.path().join("other"), &path).unwrap();
+        assert_eq!(add(4), Err(("another file was put in its place".to_owned(), 1)));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "notes\n");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(add(5), Ok(0));
+        assert_eq!(fs::read_to_string(&path).unwrap(), (1..6).map(line).collect::<String>());
+    }
+
+    #[test]
+    fn two_cannot_append_to_one_and_what_is_none_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.jsonl");
+        let told = |path: &Path| History::open(path).err().map(|error| error.to_string()).unwrap();
+        let held = History::open(&path).unwrap();
+        assert!(told(&path).contains("another attnscope"));
+        drop(held);
+        fs::write(&path, line(1) + "{\"step\":1}\n" + &line(2)).unwrap();
+        assert!(told(&path).contains("line 2 is no line of a watch"));
+        assert!(told(folder.path()).contains("no regular file"));
+        assert!(told(&folder.path().join("none/history")).contains("cannot be written"));
+    }
+
+    #[test]
+    fn the_last_line_of_a_snapshot_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut history, _) = History::open(&folder.path().join("history.jsonl")).unwrap();
+        for step in [2, 1, 3, 1] {
+            history.append(&line(step)).unwrap();
+        }
+        assert_eq!(history.curve().iter().filter_map(|one| one.step).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(history.before(3).unwrap().step, Some(2));
+        assert!(history.before(1).is_none());
+    }
+}

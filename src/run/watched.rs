@@ -75,9 +75,9 @@ impl Watched {
         self.looked.run()
     }
 
-    /// Whether the folder is there.
-    pub fn is_there(&self) -> bool {
-        !self.looked.is_gone() || Path::new(&self.run().source).is_dir()
+    /// Whether the folder holds snapshots now.
+    pub fn has_any(&self) -> bool {
+        self.run().again().is_some()
     }
 
     /// Looks at the folder: lists it, and asks how those of its snapshots look that are not checked, and some of the others.
@@ -181,5 +181,137 @@ impl Watched {
             .collect();
         let end = snapshots.last().filter(|_| is_over).map(|one| one.step);
         snapshots.iter().filter(|one| far.contains(&one.step) || end == Some(one.step)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use super::*;
+    use crate::run::Checked;
+
+    /// A folder with these snapshots and a history beside it.
+    struct Run {
+        folder: tempfile::TempDir,
+        history: History,
+    }
+
+    impl Run {
+        fn of(steps: &[u64]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let (history, _) = History::open(&folder.path().join("history.jsonl")).unwrap();
+            let run = Self { folder, history };
+            steps.iter().for_each(|&step| run.write(step, "whole"));
+            run
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("run")
+        }
+
+        fn write(&self, step: u64, weights: &str) {
+            let snapshot = self.path().join(format!("step-{step}"));
+            fs::create_dir_all(&snapshot).unwrap();
+            fs::write(snapshot.join("model.safetensors"), weights).unwrap();
+        }
+
+        fn next(&self, watched: &mut Watched, is_over: bool) -> Option<(u64, bool)> {
+            watched.look(&self.history);
+            let next = watched.next(&self.history, is_over)?;
+            Some((next.snapshot.step, next.is_last_try))
+        }
+
+        /// Checks what is to be checked next.
+        fn check(&mut self, watched: &mut Watched) -> Option<u64> {
+            watched.look(&self.history);
+            let Next { snapshot, .. } = watched.next(&self.history, false)?;
+            let (stamp, step) = (stamp(&snapshot), snapshot.step);
+            let checked = Checked::new(&snapshot.model, Some(step), stamp, &[]);
+            self.history.append(&(serde_json::to_string(&checked).unwrap() + "\n")).unwrap();
+            watched.checked(snapshot, stamp);
+            Some(step)
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_finished_when_it_stays_as_it_is_or_the_job_is_over() {
+        let run = Run::of(&[5]);
+        let mut slow = Watched::new(&run.path(), Duration::from_secs(3600), 1);
+        assert_eq!(run.next(&mut slow, false), None, "it was written just now");
+        assert_eq!(slow.unfinished(&run.history).len(), 1);
+        assert_eq!(run.next(&mut slow, true), Some((5, false)));
+        let file = fs::File::open(run.path().join("step-5/model.safetensors")).unwrap();
+        let earlier = SystemTime::now() - Duration::from_secs(7200);
+        file.set_modified(earlier).unwrap();
+        fs::File::open(run.path().join("step-5")).unwrap().set_modified(earlier).unwrap();
+        assert_eq!(run.next(&mut slow, false), Some((5, false)), "it was written long ago");
+        run.write(5, "and again");
+        assert_eq!(run.next(&mut slow, false), None);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_tried_again_when_it_changes_or_the_job_has_gone_on() {
+        let mut run = Run::of(&[5]);
+        let mut watched = Watched::new(&run.path(), Duration::ZERO, 1);
+        let fail = |run: &Run, watched: &mut Watched| {
+            watched.look(&run.history);
+            let Next { snapshot, .. } = watched.next(&run.history, false).unwrap();
+            let stamp = stamp(&snapshot);
+            watched.unreadable(snapshot, stamp, "half".into());
+        };
+        fail(&run, &mut watched);
+        assert_eq!(run.next(&mut watched, false), None);
+        assert_eq!(watched.unfinished(&run.history)[0].1, Some("half"));
+        run.write(5, "longer, and still not whole");
+        assert_eq!(run.next(&mut watched, false), Some((5, false)));
+        fail(&run, &mut watched);
+        assert_eq!(run.next(&mut watched, true), Some((5, true)), "nobody writes to it any more");
+        run.write(10, "whole");
+        assert_eq!(run.check(&mut watched), Some(10));
+        assert_eq!(run.next(&mut watched, false), Some((5, true)), "the job has gone on");
+    }
+
+    #[test]
+    fn what_the_history_knows_is_not_checked_again_unless_it_was_written_anew() {
+        let mut run = Run::of(&[5, 10]);
+        let mut watched = Watched::new(&run.path(), Duration::ZERO, 1);
+        assert_eq!(
+            [run.check(&mut watched), run.check(&mut watched), run.check(&mut watched)],
+            [Some(5), Some(10), None]
+        );
+        let mut again = Watched::new(&run.path(), Duration::ZERO, 1);
+        assert_eq!(run.next(&mut again, false), None);
+        run.write(5, "written anew");
+        assert_eq!([run.next(&mut watched, false), run.next(&mut again, false)], [Some((5, false)); 2]);
+    }
+
+    #[test]
+    fn of_many_snapshots_those_are_checked_that_are_far_enough_apart() {
+        let mut run = Run::of(&[0, 10, 20, 25, 30, 45, 50]);
+        let mut watched = Watched::new(&run.path(), Duration::ZERO, 20);
+        let mut checked = Vec::new();
+        while let Some(step) = run.check(&mut watched) {
+            checked.push(step);
+        }
+        assert_eq!(checked, [0, 20, 45]);
+        assert_eq!(run.next(&mut watched, true), Some((50, false)), "of a job that is over the last too");
+        // Those that were checked are removed, as many jobs do.
+        fs::remove_dir_all(run.path().join("step-45")).unwrap();
+        assert_eq!(run.next(&mut watched, false), None);
+    }
+
+    #[test]
+    fn a_folder_that_comes_and_goes_is_told_once() {
+        let run = Run::of(&[]);
+        let mut watched = Watched::new(&run.path(), Duration::ZERO, 1);
+        let mut look = |run: &Run| watched.look(&run.history);
+        assert_eq!([look(&run), look(&run)], [Seen::Gone, Seen::Same]);
+        run.write(5, "whole");
+        assert_eq!([look(&run), look(&run)], [Seen::Back, Seen::Same]);
+        run.write(10, "whole");
+        assert_eq!([look(&run), look(&run)], [Seen::New, Seen::Same]);
+        fs::remove_dir_all(run.path()).unwrap();
+        assert_eq!([look(&run), look(&run)], [Seen::Gone, Seen::Same]);
     }
 }

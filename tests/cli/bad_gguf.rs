@@ -150,8 +150,8 @@ fn values_that_are_not_handled() {
         &["key `llama.context_length` is \"far\", no number"],
     );
     refused(
-        &with(&[("llama.expert_shared_count", Value::U32(2))]),
-        &["key `llama.expert_shared_count` may change what the model computes"],
+        &with(&[("llama.attention.clamp_kqv", Value::F32(2.0))]),
+        &["key `llama.attention.clamp_kqv` may change what the model computes"],
     );
     refused(
         &with(&[("tokenizer.ggml.tokens", Value::Array(vec![Value::String("a".into()); 9]))]),

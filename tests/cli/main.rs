@@ -8,8 +8,12 @@ mod bad_input;
 mod bad_weights;
 mod check;
 mod commands;
+mod shards;
 mod train;
+#[path = "../explorer/trained.rs"]
+mod trained;
 mod verify;
 #[cfg(feature = "real-python")]
 mod verify_python;
+mod watch;
 mod what_if;

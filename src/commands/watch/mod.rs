@@ -19,9 +19,8 @@ use anyhow::{Context, Result, bail};
 
 use self::{display::Display, job::Job};
 use super::{
-    check::{self, Checks},
+    checks::{self, Checks},
     open,
-    progress::Bar,
 };
 use crate::{
     analysis::check::{Verdict, gravest_first},
@@ -48,11 +47,18 @@ pub fn run(args: &WatchArgs, common: &Common) -> Result<ExitCode> {
     if args.folder.is_file() {
         bail!("{told} is a file: give the folder that the job writes its checkpoints into");
     }
+    let watched = Watched::new(&args.folder, args.interval, args.every);
+    if !watched.has_any() && is_checkpoint(&args.folder) {
+        bail!("{told} is one checkpoint and no folder of several: attnscope check {told}");
+    }
+    if !watched.has_any() && args.once {
+        bail!("{told} holds no checkpoints (folders named step* or checkpoint-*)");
+    }
     let job = args.until_pid.map(Job::of);
     let (history, mended) = History::open(&beside(args))?;
     let mut watch = Watch {
         args,
-        watched: Watched::new(&args.folder, args.interval, args.every),
+        watched,
         history,
         settings: checks.settings(),
         display: Display::new(common),
@@ -86,7 +92,7 @@ fn one(model: &str, checks: &Checks, common: &Common) -> Result<ExitCode> {
     let quiet = &Common { quiet: true, ..common.clone() };
     let opened = open::silently(model, quiet)?;
     let settings = checks.settings();
-    let mut findings = checks.make(&opened, common, &mut Bar::new(quiet))?;
+    let mut findings = checks.make(&opened, quiet)?;
     gravest_first(&mut findings);
     let checked = Checked::new(model, step, stamp, &findings);
     super::print(&watch::line(&checked, Some(&opened.info), &settings)?)?;
@@ -110,7 +116,7 @@ impl Watch<'_> {
         let (mut last_news, mut has_waited, mut is_over) = (Instant::now(), false, false);
         loop {
             let seen = self.watched.look(&self.history);
-            self.tell(seen)?;
+            self.tell(seen);
             if seen != Seen::Same {
                 last_news = Instant::now();
             }
@@ -154,24 +160,16 @@ impl Watch<'_> {
     }
 
     /// Says whether the folder came, went, or holds nothing.
-    fn tell(&mut self, seen: Seen) -> Result<()> {
-        let folder = &self.args.folder;
-        let told = line(&folder.display().to_string());
+    fn tell(&mut self, seen: Seen) {
+        let told = line(&self.args.folder.display().to_string());
         match seen {
-            Seen::Gone if is_checkpoint(folder) => {
-                bail!("{told} is one checkpoint and no folder of several: attnscope check {told}")
-            }
-            Seen::Gone if self.args.once && self.history.checked().is_empty() => {
-                bail!("{told} holds no checkpoints (folders named step* or checkpoint-*)")
-            }
-            Seen::Gone if folder.is_dir() => {
-                self.display.note(&format!("{told} holds no checkpoints yet: waiting for them"));
+            Seen::Gone if self.args.folder.is_dir() => {
+                self.display.note(&format!("{told} holds no checkpoints: waiting for them"));
             }
             Seen::Gone => self.display.trouble(&format!("{told} is not there: waiting for it")),
             Seen::Back => self.display.note(&format!("{told} is there now")),
             Seen::New | Seen::Same => {}
         }
-        Ok(())
     }
 
     /// Checks a snapshot; false where it was written to meanwhile, so that it has to settle first.
@@ -264,7 +262,7 @@ impl Watch<'_> {
         if self.history.checked().is_empty() {
             bail!("no checkpoint was checked: {folder} holds none (folders named step* or checkpoint-*)");
         }
-        Ok(if fails > 0 { check::code(Verdict::Fail) } else { ExitCode::SUCCESS })
+        Ok(if fails > 0 { checks::code(Verdict::Fail) } else { ExitCode::SUCCESS })
     }
 }
 
