@@ -165,7 +165,10 @@ fn measure(
     let benchmark = model.benchmark(args.benchmark.settings(usual))?;
     let measured = Measured::measure(snapshot.step, &model.decoder, &benchmark, args.by, &Control::FREE)?;
     let (losses, text) = match text.zip(args.text.clone()) {
-        Some((text, file)) => measure_text(&model, text, file, args.windows)?,
+        Some((text, file)) => {
+            let (losses, measured) = measure_text(&model, text, file, args.windows)?;
+            (losses, Some(measured))
+        }
         None => (None, None),
     };
     let point = Point { measured, source: model.info.source.clone(), text: losses };
@@ -178,8 +181,8 @@ fn measure_text(
     text: &str,
     file: PathBuf,
     most: usize,
-) -> Result<(Option<TextLoss>, Option<(PathBuf, usize, usize)>)> {
+) -> Result<(Option<TextLoss>, (PathBuf, usize, usize))> {
     let windows = model.windows(text, most)?;
     let measured = (file, windows.len(), windows.first().map_or(0, Vec::len));
-    Ok((loss::text(&model.decoder, &windows, &Control::FREE)?, Some(measured)))
+    Ok((loss::text(&model.decoder, &windows, &Control::FREE)?, measured))
 }
