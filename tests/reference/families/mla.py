@@ -1,7 +1,16 @@
 """Multi-head latent attention: queries of a latent or of the residual stream, values of another width than keys, biases, each way
 to pair what is rotated, a growth of scores, and experts in all the ways of these families."""
 
-from checkpoints import older_keys, stacked_experts, without
+import dataclasses
+import math
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from checkpoints import config_of, older_keys, open_transformers, stacked_experts, without
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from families.kin import case
 from families.moe import drawn, stored
@@ -31,6 +40,49 @@ YARN = dict(
     mscale_all_dim=1.3,
 )
 
+# Rows and columns of a block, neither of which ends where a latent or a head does.
+BLOCK = (4, 6)
+
+
+def spread(scales, shape):
+    """The scale of each number of a matrix, of those of its blocks."""
+    return scales.repeat_interleave(BLOCK[0], 0).repeat_interleave(BLOCK[1], 1)[: shape[0], : shape[1]]
+
+
+def in_blocks(folder):
+    """Stores projections in eight bits with a scale for each block, as DeepSeek publishes them."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    for name in [name for name in tensors if "proj" in name and name.endswith(".weight")]:
+        matrix = tensors[name]
+        blocks = [math.ceil(size / side) for size, side in zip(matrix.shape, BLOCK)]
+        largest = torch.zeros(blocks)
+        for row in range(blocks[0]):
+            for column in range(blocks[1]):
+                at = [slice(index * side, (index + 1) * side) for index, side in zip((row, column), BLOCK)]
+                largest[row, column] = matrix[at[0], at[1]].abs().max()
+        scales = largest / torch.finfo(torch.float8_e4m3fn).max
+        tensors[name] = (matrix / spread(scales, matrix.shape)).to(torch.float8_e4m3fn)
+        tensors[f"{name}_scale_inv"] = scales
+    save_file(tensors, file, metadata={"format": "pt"})
+    with config_of(folder) as config:
+        config["quantization_config"] = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": list(BLOCK)}
+
+
+def widened(folder):
+    """Opens the checkpoint with the weights that its numbers and scales stand for."""
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name, tensor in tensors.items() if tensor.dtype == torch.float8_e4m3fn]:
+        tensors[name] = tensors[name].float() * spread(tensors.pop(f"{name}_scale_inv"), tensors[name].shape)
+    with tempfile.TemporaryDirectory() as plain:
+        plain = Path(plain)
+        save_file(tensors, plain / "model.safetensors", metadata={"format": "pt"})
+        shutil.copy(folder / "config.json", plain)
+        with config_of(plain) as config:
+            del config["quantization_config"]
+        return open_transformers(AutoModelForCausalLM)(plain)
+
+
 CASES = {
     "deepseek_v2": case("deepseek_v2", **MLA, attention_bias=True, mlp_bias=True),
     "deepseek_v2-whole": case(
@@ -57,6 +109,9 @@ CASES = {
     ),
     "deepseek_v3-stacked": drawn(
         case("deepseek_v3", **MLA | GROUPS, rewrite=stacked_experts, tie_word_embeddings=True, rms_norm_eps=0.02)
+    ),
+    "deepseek_v3-fp8": dataclasses.replace(
+        drawn(case("deepseek_v3", **MLA | GROUPS, rewrite=in_blocks)), open=widened
     ),
     "glm4_moe_lite": drawn(
         case(
