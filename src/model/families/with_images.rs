@@ -1,4 +1,5 @@
-//! Models that read images as well, opened for their language part: Gemma 3, Mistral Small 3.1 and Ministral 3, LLaVA, Qwen VL.
+//! Models that read images as well, opened for their language part: Gemma 3, Llama 4, Mistral Small 3.1 and
+//! Ministral 3, LLaVA, Qwen VL.
 //!
 //! Quirks: the language part has a configuration of its own in `text_config`, whose `model_type` names a family here, and which
 //! may leave out what is usual in that; Qwen 2 VL's first files have its keys beside those of the images. Whether its head is
@@ -24,6 +25,7 @@ const OF_IMAGES: &[&str] = &[
     "multi_modal_projector.",
     "model.vision_tower.",
     "model.multi_modal_projector.",
+    "vision_model.",
     "visual.",
     "model.visual.",
 ];
@@ -31,6 +33,11 @@ const OF_IMAGES: &[&str] = &[
 /// Reads `config.json` of Gemma 3.
 pub fn gemma3(config: &Config, weights: &Weights) -> Result<Plan> {
     plan(config, weights, "gemma3_text", true)
+}
+
+/// Reads `config.json` of Llama 4.
+pub fn llama4(config: &Config, weights: &Weights) -> Result<Plan> {
+    plan(config, weights, "llama4_text", false)
 }
 
 /// Reads `config.json` of Mistral 3.

@@ -1,25 +1,42 @@
 """Models that read images as well, of which the reference is that of a text: Mistral 3, LLaVA, Qwen VL."""
 
+import torch
 from checkpoints import Case, config_of
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from families.kin import GQA, SIZES, YARN
+from families.moe import LLAMA4
 
 TEXT = SIZES | dict(head_dim=8)
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
 PIXTRAL = VISION | dict(model_type="pixtral", head_dim=8)
+OF_LLAMA = VISION | dict(
+    model_type="llama4_vision_model", vision_output_dim=8, projector_input_dim=8, projector_output_dim=8
+)
 QWEN = dict(depth=1, hidden_size=8, intermediate_size=8, num_heads=1, out_hidden_size=24, patch_size=4)
 ROPE = dict(rope_type="default", rope_theta=500.0, mrope_section=[2, 1, 1])
 
 
-def case(kind, text, vision, rewrite=None, **options):
+def of_text(folder):
+    """Runs the language part alone, for a model that asks for images in 5.24."""
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+    def forward(ids):
+        out = model.language_model(ids, output_attentions=True)
+        return out.logits, out.attentions
+
+    forward.source = "transformers"
+    return model.config.get_text_config().vocab_size, forward
+
+
+def case(kind, text, vision, rewrite=None, opened=None, **options):
     """A case of such a model."""
 
     def build():
         config = AutoConfig.for_model(kind, text_config=TEXT | text, vision_config=vision, **options)
         return AutoModelForImageTextToText.from_config(config, attn_implementation="eager")
 
-    return Case(build, reader=AutoModelForImageTextToText, rewrite=rewrite, stored=False, spread=0.35)
+    return Case(build, reader=AutoModelForImageTextToText, open=opened, rewrite=rewrite, stored=False, spread=0.35)
 
 
 def beside(folder):
@@ -43,6 +60,8 @@ CASES = {
     "llava-qwen2": case(
         "llava", dict(model_type="qwen2", tie_word_embeddings=True), VISION | dict(model_type="clip_vision_model")
     ),
+    "llama4": case("llama4", dict(model_type="llama4_text", moe_layers=[1, 2]) | LLAMA4, OF_LLAMA, opened=of_text),
+    "llama4-gqa": case("llama4", dict(model_type="llama4_text") | LLAMA4 | GQA, OF_LLAMA, opened=of_text),
     "qwen2_vl": case(
         "qwen2_vl", dict(rope_parameters=ROPE), dict(depth=1, embed_dim=8, hidden_size=24, num_heads=1, patch_size=4)
     ),
