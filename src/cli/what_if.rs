@@ -91,8 +91,12 @@ pub struct AttributeArgs {
     /// Rows of the table [default: 20]
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
-    /// File to write: heads [layers, heads], attn_bias, mlps [layers], embedding, bias, logit, remainder
-    #[arg(long, value_name = "FILE.safetensors")]
+    /// File that the parts are written to.
+    #[arg(
+        help = "File to write: heads [layers, heads], attn_bias, mlps [layers], embedding, bias, logit, remainder",
+        long,
+        value_name = "FILE.safetensors"
+    )]
     pub out: Option<PathBuf>,
     /// How to print it
     #[arg(long, default_value = "table")]

@@ -150,8 +150,8 @@ fn values_that_are_not_handled() {
         &["key `llama.context_length` is \"far\", no number"],
     );
     refused(
-        &with(&[("llama.attention.clamp_kqv", Value::F32(2.0))]),
-        &["key `llama.attention.clamp_kqv` may change what the model computes"],
+        &with(&[("llama.expert_group_scale", Value::F32(2.0))]),
+        &["key `llama.expert_group_scale` may change what the model computes"],
     );
     refused(
         &with(&[("tokenizer.ggml.tokens", Value::Array(vec![Value::String("a".into()); 9]))]),

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -357,7 +358,15 @@ fn what_cannot_be_watched_is_a_line() {
     refused(&["run", "--once", "--until-step", "4"], "--until-step");
     refused(&["run", "--interval", "0"], "above 0");
     refused(&["run", "--only", "weihgts"], "the nearest is weights");
-    let child = job.watch(&[]).spawn().unwrap();
+    let mut watch = job.watch(&[]);
+    // SAFETY: `signal` may be called between fork and exec. A shell that runs the tests in the background has interrupts ignored.
+    unsafe {
+        watch.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    let child = watch.spawn().unwrap();
     until("the first line", || job.steps() == [0]);
     refused(&["run", "--once"], "another attnscope appends to run.watch.jsonl");
     // SAFETY: takes two numbers; the child is ours and has not been waited for.
