@@ -25,13 +25,15 @@ use crate::{
 
 pub mod check;
 pub mod circuits;
+pub mod pass;
 pub mod watch;
 pub mod what_if;
 
 use check::CheckArgs;
 use circuits::CircuitsArgs;
+use pass::PassArgs;
 use watch::WatchArgs;
-use what_if::{AttributeArgs, EditArgs, LensArgs, PatchArgs};
+use what_if::{AttributeArgs, LensArgs, PatchArgs};
 
 const MODEL_HELP: &str = "Model to open [default: the small one that is built in]";
 const MODEL_LONG_HELP: &str = "Model to open: a directory (config.json, weights, tokenizer), a .safetensors, .gguf, \
@@ -215,7 +217,7 @@ pub struct RankArgs {
     pub errors: bool,
     /// How to print the list
     #[arg(long, default_value = "table")]
-    pub format: RankFormat,
+    pub format: TableFormat,
     /// How heads are measured.
     #[command(flatten)]
     pub benchmark: BenchmarkArgs,
@@ -295,9 +297,9 @@ pub enum TimelineFormat {
     Svg,
 }
 
-/// How a ranking is printed.
+/// How a table is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RankFormat {
+pub enum TableFormat {
     /// Aligned columns, for reading.
     Table,
     /// One JSON object.
@@ -306,30 +308,12 @@ pub enum RankFormat {
     Csv,
 }
 
-/// The prompt of a command: text or ids.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
-#[group(required = true, multiple = false)]
-pub struct PromptArgs {
-    /// Prompt to run; - reads it from standard input
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-    /// Token ids to run, exactly as given: no BOS is added
-    #[arg(long, value_name = "ID,ID", value_delimiter = ',', value_parser = token_id)]
-    pub ids: Option<Vec<u32>>,
-}
-
 /// Arguments of `show`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct ShowArgs {
-    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
-    /// What to open; `None` is the model that is built in.
-    pub model: Option<String>,
-    /// How the checkpoint is read.
-    #[command(flatten)]
-    pub reading: ReadAs,
     /// What is run.
     #[command(flatten)]
-    pub input: PromptArgs,
+    pub pass: PassArgs,
     /// Head to show, layer and head counted from zero
     #[arg(long, value_name = "L.H")]
     pub head: Head,
@@ -342,12 +326,6 @@ pub struct ShowArgs {
     /// How to print it [default: ansi on a terminal, else text]
     #[arg(long)]
     pub format: Option<ShowFormat>,
-    /// Whether the prompt begins with the BOS token
-    #[arg(long, default_value = "auto", value_parser = bos())]
-    pub bos: Bos,
-    /// What is changed in the pass.
-    #[command(flatten)]
-    pub edits: EditArgs,
 }
 
 /// How a head's attention is printed.
@@ -368,15 +346,9 @@ pub enum ShowFormat {
 /// Arguments of `trace`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct TraceArgs {
-    #[arg(help = MODEL_HELP, long_help = MODEL_LONG_HELP)]
-    /// What to open; `None` is the model that is built in.
-    pub model: Option<String>,
-    /// How the checkpoint is read.
-    #[command(flatten)]
-    pub reading: ReadAs,
     /// What is run.
     #[command(flatten)]
-    pub input: PromptArgs,
+    pub pass: PassArgs,
     /// File that ids, logits and a pattern for each layer are written to.
     #[arg(
         help = "File to write: ids [T], logits [T, vocabulary], pattern.L [heads, T, T]",
@@ -384,15 +356,9 @@ pub struct TraceArgs {
         value_name = "FILE.safetensors"
     )]
     pub out: PathBuf,
-    /// Whether the prompt begins with the BOS token
-    #[arg(long, default_value = "auto", value_parser = bos())]
-    pub bos: Bos,
     /// Layers whose patterns are written [default: all]
     #[arg(long, value_name = "L,L", value_delimiter = ',')]
     pub layers: Option<Vec<usize>>,
-    /// What is changed in the pass.
-    #[command(flatten)]
-    pub edits: EditArgs,
 }
 
 /// Arguments of `verify`.
@@ -416,16 +382,7 @@ pub struct VerifyArgs {
     pub logits: Option<f32>,
     /// How to print it
     #[arg(long, default_value = "table")]
-    pub format: VerifyFormat,
-}
-
-/// How a comparison is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VerifyFormat {
-    /// Aligned columns, for reading.
-    Table,
-    /// One JSON object.
-    Json,
+    pub format: ListFormat,
 }
 
 /// Arguments of `doctor`.
@@ -481,8 +438,7 @@ pub enum CacheCommand {
     },
 }
 
-/// How a plain list is printed.
-#[cfg(feature = "hub")]
+/// How a list is printed that has no use as CSV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
     /// Aligned columns, for reading.
@@ -589,7 +545,7 @@ mod tests {
         else {
             panic!("not trace")
         };
-        assert_eq!(trace.input.ids, Some(vec![1, 2, 3]));
+        assert_eq!(trace.pass.input.ids, Some(vec![1, 2, 3]));
         assert_eq!(trace.layers, Some(vec![0, 3]));
     }
 

@@ -97,8 +97,7 @@ pub fn attribute(
     let difference = |of: &[f32]| of[0] - of.get(1).copied().unwrap_or_default();
     let written = stack.0.matmul(&decoder.unembedding_rows(&ids)?.t()?)?.to_device(&Device::Cpu)?;
     let written: Vec<f32> = written.to_vec2::<f32>()?.iter().map(|row| difference(row)).collect();
-    let logits = decoder.logits(&last)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
-    let logit = difference(&ids.iter().map(|&id| logits[id as usize]).collect::<Vec<_>>());
+    let logit = difference(&decoder.logits_of(&last, &ids)?);
     let of_layer = |layer: usize| &written[2 + layer * (heads + 2)..][..heads + 2];
     let bias = written[Stack::BIAS] + difference(&decoder.unembedding_bias(&ids)?);
     let parts: f64 = written.iter().map(|&part| f64::from(part)).sum();

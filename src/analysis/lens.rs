@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-use super::explain::probabilities;
+use super::explain::{probabilities, strongest};
 use crate::model::{decoder::Decoder, trace::Trace};
 
 /// Logits at `tokens` from the residual stream before a layer, `[tokens, vocabulary]`; as many as there are layers is after the
@@ -36,24 +36,27 @@ pub struct Guess {
     pub entropy: f32,
 }
 
-/// What the lens says after token `query` before every layer and after the last, of `answer`, or else of the model's own best,
-/// with `most` of the best tokens.
+/// Probabilities of every next token after `query` from the residual stream before a layer.
+fn prediction(decoder: &Decoder, trace: &Trace, layer: usize, query: usize) -> Result<Vec<f32>> {
+    let logits = logits(decoder, trace, layer, query..query + 1)?;
+    Ok(probabilities(&logits.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?))
+}
+
+/// The token that the model finds most probable after token `query`.
+pub fn predicted(decoder: &Decoder, trace: &Trace, query: usize) -> Result<u32> {
+    Ok(strongest(&prediction(decoder, trace, decoder.spec.layers, query)?).0 as u32)
+}
+
+/// What the lens says of `answer` after token `query`, before every layer and after the last, with `most` of the best tokens.
 pub fn guesses(
     decoder: &Decoder,
     trace: &Trace,
     query: usize,
-    answer: Option<u32>,
+    answer: u32,
     most: usize,
-) -> Result<(u32, Vec<Guess>)> {
-    let at = |layer| -> Result<Vec<f32>> {
-        let logits = logits(decoder, trace, layer, query..query + 1)?;
-        Ok(probabilities(&logits.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?))
-    };
-    let layers = decoder.spec.layers;
-    let last = at(layers)?;
-    let answer = answer.unwrap_or_else(|| super::explain::strongest(&last).0 as u32);
+) -> Result<Vec<Guess>> {
     let guess = |layer| -> Result<Guess> {
-        let probabilities = if layer == layers { last.clone() } else { at(layer)? };
+        let probabilities = prediction(decoder, trace, layer, query)?;
         let mut order: Vec<u32> = (0..probabilities.len() as u32).collect();
         let by =
             |one: &u32, other: &u32| probabilities[*other as usize].total_cmp(&probabilities[*one as usize]);
@@ -73,5 +76,5 @@ pub fn guesses(
             entropy,
         })
     };
-    Ok((answer, (0..=layers).map(guess).collect::<Result<_>>()?))
+    (0..=decoder.spec.layers).map(guess).collect()
 }

@@ -4,7 +4,7 @@
 //! them, "How to use and interpret activation patching".
 
 use anyhow::{Result, bail};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use crate::model::{
     decoder::{Control, Decoder, Pass},
@@ -26,6 +26,29 @@ pub enum Over {
 }
 
 impl Over {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Heads, Self::Mlps, Self::Attention, Self::Residual];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heads => "heads",
+            Self::Mlps => "mlps",
+            Self::Attention => "attn",
+            Self::Residual => "resid",
+        }
+    }
+
+    /// What it is, for the help.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Heads => "Each head's output, at all tokens",
+            Self::Mlps => "What each MLP writes, token by token",
+            Self::Attention => "What each layer's attention writes, token by token",
+            Self::Residual => "The residual stream before each layer, token by token",
+        }
+    }
+
     fn part(self) -> Part {
         match self {
             Self::Heads => Part::Heads,
@@ -36,10 +59,40 @@ impl Over {
     }
 }
 
+/// Which run parts go into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The corrupted one, from the clean one.
+    Denoise,
+    /// The clean one, from the corrupted one.
+    Noise,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Denoise, Self::Noise];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Denoise => "denoise",
+            Self::Noise => "noise",
+        }
+    }
+
+    /// What it is, for the help.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Denoise => "From the clean run into the corrupted one: what is enough for the clean answer",
+            Self::Noise => "From the corrupted run into the clean one: what the clean answer needs",
+        }
+    }
+}
+
 /// The difference of the logits of two tokens, of the residual stream after the last layer at one token, `[1, width]`.
-pub fn difference(decoder: &Decoder, last: &Tensor, [target, against]: [u32; 2]) -> Result<f32> {
-    let logits = decoder.logits(last)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
-    Ok(logits[target as usize] - logits[against as usize])
+pub fn difference(decoder: &Decoder, last: &Tensor, tokens: [u32; 2]) -> Result<f32> {
+    let logits = decoder.logits_of(last, &tokens)?;
+    Ok(logits[0] - logits[1])
 }
 
 /// The difference of two logits after the last token of `base` with each part in its turn from `source`, a run of as many

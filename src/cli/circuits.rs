@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
-use super::{MODEL_HELP, MODEL_LONG_HELP, RankFormat};
+use super::{MODEL_HELP, MODEL_LONG_HELP, TableFormat};
 use crate::{
     analysis::circuits::{factors::Embedding, trigram::Role},
     head::Head,
@@ -66,7 +66,7 @@ pub struct CircuitsArgs {
     pub top: usize,
     /// How to print it; csv has the first list of what was asked for
     #[arg(long, default_value = "table")]
-    pub format: RankFormat,
+    pub format: TableFormat,
     /// Seed of the random matrices, of the random tokens and of invented names
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -1,6 +1,6 @@
 //! What `check` and `watch` have in common: which checks are made, on what, and what is expected.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{cell::OnceCell, fs, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
@@ -28,6 +28,8 @@ pub fn code(verdict: Verdict) -> ExitCode {
 pub struct Checks {
     plan: Plan,
     against: Option<String>,
+    /// The model that they are set against, once it is open.
+    base: OnceCell<Arc<Model>>,
     expectations: Vec<Expectation>,
 }
 
@@ -45,13 +47,12 @@ impl Checks {
         if args.against.is_none() && plan.only.iter().all(|id| id.starts_with("against.")) {
             bail!("--only against: give --against MODEL, what it is to be compared with");
         }
-        Ok(Self { plan, against: args.against.clone(), expectations })
+        Ok(Self { plan, against: args.against.clone(), base: OnceCell::new(), expectations })
     }
 
     /// Checks a model, with a bar where somebody sees it; what is expected is judged last.
     pub fn make(&self, model: &Model, common: &Common) -> Result<Vec<Finding>> {
-        let base = self.against.as_ref().map(|base| open::model(Some(base), &common.beside())).transpose()?;
-        let mut checking = Checking::new(model, self.plan.clone(), base);
+        let mut checking = Checking::new(model, self.plan.clone(), self.base(common)?);
         let mut bar = Bar::new(common);
         while let Some((step, done)) = checking.progress() {
             bar.show(step, done, 100);
@@ -62,6 +63,15 @@ impl Checks {
         let judged: Vec<_> = self.expectations.iter().map(|one| one.judge(&findings)).collect();
         findings.extend(judged);
         Ok(findings)
+    }
+
+    fn base(&self, common: &Common) -> Result<Option<Arc<Model>>> {
+        let Some(name) = &self.against else { return Ok(None) };
+        if let Some(base) = self.base.get() {
+            return Ok(Some(base.clone()));
+        }
+        let base = Arc::new(open::model(Some(name), &common.beside())?);
+        Ok(Some(self.base.get_or_init(|| base).clone()))
     }
 
     /// How it is checked, for the report.

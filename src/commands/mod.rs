@@ -16,6 +16,7 @@ pub mod circuits;
 pub mod doctor;
 pub mod explore;
 mod open;
+mod pass;
 mod progress;
 pub mod rank;
 #[cfg(feature = "hub")]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::progress::Display;
 use crate::{
     checkpoint::progress::{Download, Progress, Watcher},
-    cli::{Common, PromptArgs},
+    cli::{Common, pass::PromptArgs},
     engine::{
         open::Model,
         protocol::{Bos, ModelInfo, PromptInput},

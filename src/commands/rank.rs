@@ -11,7 +11,7 @@ use crate::{
         rank::{self, Goal, Tally},
         score::{HeadScores, Score},
     },
-    cli::{Common, RankArgs, RankFormat},
+    cli::{Common, RankArgs, TableFormat},
     engine::open::Model,
     head::PerHead,
     memory,
@@ -57,9 +57,9 @@ pub fn run(args: &RankArgs, common: &Common) -> Result<()> {
         ranking = ranking.with_moves(rank::moved(&exact.scores(), &scores, args.by, FIRST));
     }
     super::print(&match args.format {
-        RankFormat::Table => ranking.table(),
-        RankFormat::Json => ranking.json()?,
-        RankFormat::Csv => ranking.csv(),
+        TableFormat::Table => ranking.table(),
+        TableFormat::Json => ranking.json()?,
+        TableFormat::Csv => ranking.csv(),
     })
 }
 

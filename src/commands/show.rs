@@ -2,17 +2,19 @@
 
 use std::io::{IsTerminal, stdout};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ratatui::style::Color;
 
-use super::{open, what_if};
+use super::{
+    open,
+    pass::{self, Passed},
+};
 use crate::{
     analysis::{
         explain::sink_share,
         map::{Pool, pattern_map},
     },
     cli::{Common, ShowArgs, ShowFormat},
-    model::decoder::{Control, Pass},
     report::heatmap::{Matrix, Row},
     term::color,
     ui::theme::{Depth, LEVELS, Theme},
@@ -23,22 +25,16 @@ const CELLS: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
-    let common = &common.reading(&args.reading);
-    let input = open::input(&args.input)?;
-    let model = open::model(args.model.as_ref(), common)?;
-    model.has_heads()?;
-    let (info, head) = (&model.info, args.head);
-    open::check_head(info, head)?;
-    let ids = open::ids(&model, &input, args.bos, common.quiet)?;
-    let query = args.token.unwrap_or(ids.len() - 1);
-    if query >= ids.len() {
-        bail!("--token {query}: the prompt has {} tokens, counted from 0", ids.len());
-    }
-    let mut trace = model.decoder.trace();
-    model.decoder.extend(&mut trace, &ids, &Pass::FREE)?;
-    let (trace, _) = what_if::edited(&model, trace, &args.edits, args.bos, &Control::FREE)?;
-    open::note_break(&model, &trace, common.quiet)?;
-    let mut tokens = model.tokens(&ids);
+    let (mut query, head) = (0, args.head);
+    let passed = pass::run(&args.pass, common, |model, ids| {
+        model.has_heads()?;
+        open::check_head(&model.info, head)?;
+        query = pass::position(args.token, ids.len())?;
+        Ok(())
+    })?;
+    let Passed { model, trace, .. } = &passed;
+    let (info, ids) = (&model.info, &trace.ids);
+    let mut tokens = model.tokens(ids);
     // Without a tokenizer, the ids stand for themselves.
     for token in tokens.iter_mut().filter(|token| token.bytes.is_empty()) {
         token.bytes = format!("#{}", token.id).into_bytes();
@@ -68,7 +64,7 @@ pub fn run(args: &ShowArgs, common: &Common) -> Result<()> {
     let ramp: Option<crate::report::heatmap::Ramp<'_>> = theme.is_graded().then_some(&graded);
     let text = if args.matrix {
         let side = if format == ShowFormat::Csv { ids.len() } else { CELLS };
-        let map = pattern_map(&trace, head, (side, side), Pool::Max)?;
+        let map = pattern_map(trace, head, (side, side), Pool::Max)?;
         let matrix = Matrix { model: &info.name, head, tokens: &tokens, map: &map };
         match format {
             ShowFormat::Ansi => matrix.ansi(ramp),

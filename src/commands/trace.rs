@@ -1,25 +1,20 @@
 //! `trace`: writes ids, logits and patterns to a safetensors file, one tensor at a time.
 
-use std::{cell::RefCell, collections::BTreeSet, io::Write};
+use std::{collections::BTreeSet, io::Write};
 
 use anyhow::{Result, bail};
 use candle_core::Device;
 use safetensors::Dtype;
 
 use super::{
-    open,
-    progress::Bar,
+    pass::{self, Passed},
     tensors::{self, Computed},
-    what_if,
 };
 use crate::{
     cli::{Common, TraceArgs},
     engine::open::Model,
     head::Head,
-    model::{
-        decoder::{Control, Pass},
-        trace::Trace,
-    },
+    model::trace::Trace,
 };
 
 /// Rows of logits that are computed at once.
@@ -27,9 +22,29 @@ const ROWS: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
-    let common = &common.reading(&args.reading);
-    let input = open::input(&args.input)?;
-    let model = open::model(args.model.as_ref(), common)?;
+    let mut layers = BTreeSet::new();
+    let passed = pass::run(&args.pass, common, |model, ids| {
+        layers = layers_of(args, model)?;
+        tensors::check_target(&args.out, model)?;
+        let (vocabulary, heads) = (model.info.vocabulary, model.info.heads);
+        let bytes = 4 * ids.len() as u64 * (vocabulary + layers.len() * heads * ids.len()) as u64;
+        tensors::check_disk(&args.out, bytes, "name some layers with --layers, or give a shorter prompt")
+    })?;
+    let Passed { model, trace, is_broken, .. } = &passed;
+    // A model without an unembedding was remarked on when it was opened.
+    let logits = model.decoder.has_unembedding().then_some(What::Logits);
+    let parts: Vec<Part> = [What::Ids]
+        .into_iter()
+        .chain(logits)
+        .chain(layers.into_iter().map(What::Pattern))
+        .map(|what| Part { what, model, trace, is_told: *is_broken || common.quiet })
+        .collect();
+    let parts: Vec<&dyn Computed> = parts.iter().map(|part| part as &dyn Computed).collect();
+    tensors::write(&args.out, &parts)
+}
+
+/// The layers whose patterns are written.
+fn layers_of(args: &TraceArgs, model: &Model) -> Result<BTreeSet<usize>> {
     let layers = match &args.layers {
         None => (0..model.info.layers).collect(),
         Some(layers) => layers.iter().copied().collect::<BTreeSet<usize>>(),
@@ -40,30 +55,7 @@ pub fn run(args: &TraceArgs, common: &Common) -> Result<()> {
             count => bail!("--layers {layer}: the model's layers go from 0 to {}", count - 1),
         }
     }
-    tensors::check_target(&args.out, &model)?;
-    let ids = open::ids(&model, &input, args.bos, common.quiet)?;
-    let bytes =
-        4 * ids.len() as u64 * (model.info.vocabulary + layers.len() * model.info.heads * ids.len()) as u64;
-    tensors::check_disk(&args.out, bytes, "name some layers with --layers, or give a shorter prompt")?;
-    let bar = RefCell::new(Bar::new(common));
-    let progress = |done, total| bar.borrow_mut().show("running the prompt", done, total);
-    let mut trace = model.decoder.trace();
-    let control = Control { progress: &progress, cancelled: &|| false };
-    model.decoder.extend(&mut trace, &ids, &Pass::plain(&control))?;
-    let (trace, _) = what_if::edited(&model, trace, &args.edits, args.bos, &control)?;
-    bar.borrow_mut().clear();
-
-    let is_broken = open::note_break(&model, &trace, common.quiet)?;
-    // A model without an unembedding was remarked on when it was opened.
-    let logits = model.decoder.has_unembedding().then_some(What::Logits);
-    let parts: Vec<Part> = [What::Ids]
-        .into_iter()
-        .chain(logits)
-        .chain(layers.into_iter().map(What::Pattern))
-        .map(|what| Part { what, model: &model, trace: &trace, is_told: is_broken || common.quiet })
-        .collect();
-    let parts: Vec<&dyn Computed> = parts.iter().map(|part| part as &dyn Computed).collect();
-    tensors::write(&args.out, &parts)
+    Ok(layers)
 }
 
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use super::{open, progress::Bar};
 use crate::{
     analysis::agreement::{self, Difference},
     checkpoint::weights::{Backing, WeightType},
-    cli::{Common, VerifyArgs, VerifyFormat},
+    cli::{Common, ListFormat, VerifyArgs},
     engine::{open::Model, protocol::Bos, protocol::PromptInput},
     head::Head,
     model::{
@@ -62,8 +62,8 @@ pub fn run(args: &VerifyArgs, common: &Common) -> Result<ExitCode> {
         logits: logits(&reference, &model, &trace)?,
     };
     super::print(&match args.format {
-        VerifyFormat::Table => verification.table(),
-        VerifyFormat::Json => verification.json()?,
+        ListFormat::Table => verification.table(),
+        ListFormat::Json => verification.json()?,
     })?;
     Ok(if verification.holds() { ExitCode::SUCCESS } else { ExitCode::from(FELL_SHORT) })
 }

@@ -1,6 +1,6 @@
 //! The part of a check that sets a model against another.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Result;
 
@@ -22,8 +22,10 @@ use crate::{
 
 /// The other model, and what was measured of it.
 pub struct Against {
-    base: Model,
+    base: Arc<Model>,
     moved: Vec<Moved>,
+    /// What is repeated, where the model can be asked.
+    benchmark: Option<Benchmark>,
     repeat: Option<Repeat>,
     tally: Tally,
 }
@@ -48,15 +50,13 @@ pub struct Measured<'a> {
     pub texts: Vec<(&'a str, &'a Text)>,
     pub repeat: Option<Repeat>,
     pub tally: &'a Tally,
-    /// What was repeated, where the model can be asked.
-    pub benchmark: Option<Benchmark>,
 }
 
 impl Against {
     /// Against this model, of which nothing is measured yet.
-    pub fn new(base: Model) -> Self {
+    pub fn new(base: Arc<Model>) -> Self {
         let tally = Tally::new(base.info.layers, base.info.heads);
-        Self { base, moved: Vec::new(), repeat: None, tally }
+        Self { base, moved: Vec::new(), benchmark: None, repeat: None, tally }
     }
 
     /// The steps; there are as many `texts` at most.
@@ -86,7 +86,7 @@ impl Against {
         let mut next = Vec::new();
         let found = match step {
             Step::Tensor(name) => {
-                let tensors = [of.model, &self.base].map(|model| model.stored.weights.get(name));
+                let tensors = [of.model, &*self.base].map(|model| model.stored.weights.get(name));
                 let [tensor, before] = tensors;
                 self.moved.push(Moved::of(tensor?, before?));
                 Vec::new()
@@ -94,7 +94,8 @@ impl Against {
             Step::Weights => against::weights(&self.base.info.name, &self.moved, &self.alone(of.model)),
             Step::Text(at) => self.text(of, *at, control)?.into_iter().collect(),
             Step::Repeat => {
-                let Some(benchmark) = &of.benchmark else { return Ok((Vec::new(), next)) };
+                self.benchmark = of.model.repeats();
+                let Some(benchmark) = &self.benchmark else { return Ok((Vec::new(), next)) };
                 if self.base.decoder.has_unembedding() {
                     let draws = benchmark.draws(Kind::Repeat);
                     self.repeat = Some(loss::repeat(&self.base.decoder, benchmark, draws, control)?);
@@ -110,7 +111,7 @@ impl Against {
                     .collect()
             }
             Step::Score(kind, draw) => {
-                if let Some(benchmark) = &of.benchmark {
+                if let Some(benchmark) = &self.benchmark {
                     let measured = rank::measure(&self.base.decoder, benchmark, &[(*kind, *draw)], control)?;
                     self.tally.merge(measured);
                 }

@@ -1,6 +1,9 @@
 //! The check of a model after training: its parts one after the other, the cheap ones first.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use rand_chacha::{
@@ -11,11 +14,10 @@ use rand_chacha::{
 use super::{
     against::{self, Against},
     open::{LEAST, Model, beginning},
-    protocol::RankSettings,
 };
 use crate::{
     analysis::{
-        benchmark::{Benchmark, Kind},
+        benchmark::Kind,
         check::{
             Finding, Verdict, catalogue, channels, experts, inside,
             readings::{self, Gain, Reading, Text},
@@ -143,7 +145,7 @@ impl Step {
 
 impl Checking {
     /// A check of a model that has not begun, perhaps against `base`.
-    pub fn new(model: &Model, plan: Plan, base: Option<Model>) -> Self {
+    pub fn new(model: &Model, plan: Plan, base: Option<Arc<Model>>) -> Self {
         let mut left = VecDeque::new();
         let remarks = model.of_config.iter().filter(|_| plan.only.contains("config.remark"));
         let remark =
@@ -299,7 +301,6 @@ impl Checking {
             texts: names.zip(&self.texts).collect(),
             repeat: self.repeat,
             tally: &self.tally,
-            benchmark: repeated(model),
         }
     }
 
@@ -431,7 +432,7 @@ impl Checking {
     }
 
     fn repeats(&mut self, step: &Step, model: &Model, control: &Control<'_>) -> Result<()> {
-        let Some(benchmark) = repeated(model) else { return Ok(()) };
+        let Some(benchmark) = model.repeats() else { return Ok(()) };
         match step {
             Step::Score(kind, draw) => {
                 self.tally.merge(rank::measure(&model.decoder, &benchmark, &[(*kind, *draw)], control)?);
@@ -468,12 +469,6 @@ impl Checking {
 /// Tokens of a text that are read at most.
 fn most(model: &Model) -> usize {
     MOST.min(model.info.context)
-}
-
-/// The random tokens that are repeated; a vocabulary or a context may be too small for any.
-fn repeated(model: &Model) -> Option<Benchmark> {
-    let settings = RankSettings { length: model.info.block, ..RankSettings::default() };
-    model.benchmark(settings).ok()
 }
 
 /// The most probable tokens after the beginning of a text.

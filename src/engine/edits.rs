@@ -78,16 +78,18 @@ impl FromStr for Written {
 
 /// `7` or `3-9`, both ends included.
 fn range(text: &str) -> Result<Range<usize>> {
-    let number =
-        |part: &str| part.parse::<usize>().with_context(|| format!("`{part}` is no token's position"));
     let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(text)?, number(text)?),
+        Some((first, last)) => (position(first)?, position(last)?),
+        None => (position(text)?, position(text)?),
     };
     if last < first {
         bail!("tokens {text} end before they begin");
     }
     Ok(first..last.saturating_add(1))
+}
+
+fn position(text: &str) -> Result<usize> {
+    text.trim().parse().with_context(|| format!("`{text}` is no token's position"))
 }
 
 fn site_of(text: &str) -> Result<Site> {
@@ -101,9 +103,6 @@ fn site_of(text: &str) -> Result<Site> {
             let parts = edge.split_once(':').and_then(|(head, ends)| Some((head, ends.split_once('<')?)));
             let (head, (query, key)) =
                 parts.context("an edge is written edge.L.H:QUERY<KEY, a column edge.L.H:*<KEY")?;
-            let position = |part: &str| {
-                part.trim().parse::<usize>().with_context(|| format!("`{part}` is no token's position"))
-            };
             let query = match query.trim() {
                 "*" => None,
                 query => Some(position(query)?),
@@ -195,10 +194,7 @@ impl Asked<'_> {
         let edits = self.resolve(model, clean, control)?;
         let mut trace = model.decoder.trace();
         let layer = edits.first_layer().unwrap_or(model.info.layers);
-        match layer < model.info.layers || !self.edits.is_empty() {
-            true => model.decoder.follow(&mut trace, clean, layer, &Pass::edited(&edits, control))?,
-            false => trace = clean.clone(),
-        }
+        model.decoder.follow(&mut trace, clean, layer, &Pass::edited(&edits, control))?;
         Ok((trace, edits))
     }
 

@@ -226,6 +226,11 @@ impl Model {
         ))
     }
 
+    /// The usual random tokens that are repeated; a vocabulary or a context may be too small for any.
+    pub fn repeats(&self) -> Option<Benchmark> {
+        self.benchmark(RankSettings { length: self.info.block, ..RankSettings::default() }).ok()
+    }
+
     /// The one token that an input is: that which stands for exactly this text, else what the tokenizer makes of it. No BOS
     /// goes before it.
     ///

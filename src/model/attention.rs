@@ -334,7 +334,8 @@ mod tests {
             Rule { slopes, rounded: true, ..plain.clone() },
             Rule { sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
             Rule { cuts: cuts.clone(), window: Some(9), cap: Some(1.5), ..plain.clone() },
-            Rule { cuts, sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
+            Rule { cuts: cuts.clone(), sinks: vec![-1.0, 0.0, 1.0, 5.0], ..plain.clone() },
+            Rule { cuts, sinks: vec![-1.0, 0.0, 1.0, 5.0], gated: true, ..plain.clone() },
             Rule { sinks: vec![-1.0, 0.0, 1.0, 5.0], gated: true, ..plain.clone() },
             plain,
         ];

@@ -10,7 +10,11 @@ use super::{
     text::{csv, quoted},
 };
 use crate::{
-    analysis::{attribute::Attribution, lens::Guess},
+    analysis::{
+        attribute::Attribution,
+        lens::Guess,
+        patch::{Direction, Over},
+    },
     engine::protocol::{ModelInfo, Token},
     head::Head,
 };
@@ -67,6 +71,11 @@ fn told(token: &Token) -> String {
     }
 }
 
+/// A token for JSON.
+fn named(token: &Token) -> Value {
+    json!({"id": token.id, "text": told(token)})
+}
+
 /// The logit lens after one token.
 pub fn lens<'a>(
     model: &'a ModelInfo,
@@ -106,7 +115,7 @@ pub fn lens<'a>(
         columns: vec!["before layer", "probability", "rank", "entropy", "best"],
         rows: guesses.iter().map(row).collect(),
         notes: first.into_iter().collect(),
-        json: json!({"token": query, "target": {"id": answer.id, "text": told(answer)}, "edits": edits, "layers": layers}),
+        json: json!({"token": query, "target": named(answer), "edits": edits, "layers": layers}),
     }
 }
 
@@ -114,7 +123,7 @@ pub fn lens<'a>(
 pub fn attribution<'a>(
     model: &'a ModelInfo,
     query: usize,
-    [target, against]: [Option<&Token>; 2],
+    (target, against): (&Token, Option<&Token>),
     found: &Attribution,
     top: usize,
     edits: &[String],
@@ -133,10 +142,9 @@ pub fn attribution<'a>(
     parts.extend(of_layers("mlp", &found.mlps));
     parts.push(("remainder".into(), found.remainder));
     parts.sort_by(|one, other| other.1.abs().partial_cmp(&one.1.abs()).unwrap_or(Ordering::Equal));
-    let what = match (target, against) {
-        (Some(target), Some(against)) => format!("logit of {} minus that of {}", told(target), told(against)),
-        (Some(target), None) => format!("logit of {}", told(target)),
-        _ => "logit".to_owned(),
+    let what = match against {
+        Some(against) => format!("logit of {} minus that of {}", told(target), told(against)),
+        None => format!("logit of {}", told(target)),
     };
     let rest: f32 = parts.iter().skip(top).map(|part| part.1).sum();
     let rows =
@@ -146,7 +154,6 @@ pub fn attribution<'a>(
         notes.insert(0, format!("the other {} parts: {rest:+.4}", parts.len() - top));
     }
     let heads: Vec<&[f32]> = found.heads.values().chunks(model.heads.max(1)).collect();
-    let id = |token: Option<&Token>| token.map(|token| json!({"id": token.id, "text": told(token)}));
     Numbers {
         model,
         title: format!("{what} after token {query}{}", edited(edits)),
@@ -154,7 +161,7 @@ pub fn attribution<'a>(
         rows,
         notes,
         json: json!({
-            "token": query, "target": id(target), "against": id(against), "edits": edits, "heads": heads,
+            "token": query, "target": named(target), "against": against.map(named), "edits": edits, "heads": heads,
             "attn_bias": found.attn_bias, "mlps": found.mlps, "embedding": found.embedding, "bias": found.bias,
             "logit": found.logit, "remainder": found.remainder,
         }),
@@ -165,10 +172,10 @@ pub fn attribution<'a>(
 pub struct Patched<'a> {
     /// The tokens whose logits are told apart.
     pub tokens: [&'a Token; 2],
-    /// `heads`, `mlps`, `attn` or `resid`.
-    pub over: &'a str,
-    /// `denoise` or `noise`.
-    pub direction: &'a str,
+    /// What was patched.
+    pub over: Over,
+    /// Which run it went into.
+    pub direction: Direction,
     /// The difference in the clean and in the corrupted run.
     pub ends: [f32; 2],
     /// The difference with each part patched.
@@ -182,10 +189,15 @@ pub fn patched<'a>(model: &'a ModelInfo, of: &Patched<'_>, top: usize) -> Number
     let [clean, corrupted] = of.ends;
     let span = clean - corrupted;
     let share = |value: f32| (value - corrupted) / span;
-    let base = if of.direction == "noise" { clean } else { corrupted };
+    let (base, how) = match of.direction {
+        Direction::Noise => (clean, "parts of the corrupted run in the clean one"),
+        Direction::Denoise => (corrupted, "parts of the clean run in the corrupted one"),
+    };
     let name = |layer: usize, at: usize| match of.over {
-        "heads" => format!("head {}", Head::new(layer, at)),
-        over => format!("{over} {layer} at {at} {}", of.prompt.get(at).map_or_else(String::new, told)),
+        Over::Heads => format!("head {}", Head::new(layer, at)),
+        over => {
+            format!("{} {layer} at {at} {}", over.name(), of.prompt.get(at).map_or_else(String::new, told))
+        }
     };
     let mut parts: Vec<(String, f32)> = Vec::new();
     for (layer, row) in of.map.iter().enumerate() {
@@ -202,20 +214,16 @@ pub fn patched<'a>(model: &'a ModelInfo, of: &Patched<'_>, top: usize) -> Number
     Numbers {
         model,
         title: format!(
-            "logit of {} minus that of {}: {clean:+.4} clean, {corrupted:+.4} corrupted; {}",
+            "logit of {} minus that of {}: {clean:+.4} clean, {corrupted:+.4} corrupted; {how}",
             told(target),
-            told(against),
-            match of.direction {
-                "noise" => "parts of the corrupted run in the clean one",
-                _ => "parts of the clean run in the corrupted one",
-            }
+            told(against)
         ),
         columns: vec!["part", "difference", "share"],
         rows: rows.collect(),
         notes: vec!["share: 0 is the corrupted run, 1 the clean one".to_owned()],
         json: json!({
-            "target": {"id": target.id, "text": told(target)}, "against": {"id": against.id, "text": told(against)},
-            "over": of.over, "direction": of.direction, "clean": clean, "corrupted": corrupted, "map": of.map,
+            "target": named(target), "against": named(against),
+            "over": of.over.name(), "direction": of.direction.name(), "clean": clean, "corrupted": corrupted, "map": of.map,
         }),
     }
 }

@@ -3,9 +3,10 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use attnscope::{
+    analysis::check::{Finding, Verdict, experts},
     checkpoint::progress::Nobody,
     engine::open::{Model, OpenRequest},
-    model::decoder::Pass,
+    model::decoder::{Control, Pass},
 };
 use candle_core::{DType, Device, Tensor, safetensors};
 
@@ -88,4 +89,34 @@ fn an_expert_that_no_token_picks_is_not_touched() {
     let plain = with(None);
     assert!(plain.iter().all(|logit| logit.is_finite()));
     assert_eq!(plain, with(Some(f64::NAN)));
+}
+
+/// What a run tells of where its tokens go, and how many experts the first layer has and uses for a token.
+fn told(model: &Model) -> (Vec<Finding>, usize, usize) {
+    let mut trace = model.decoder.trace();
+    model.decoder.extend(&mut trace, &[5, 9, 17, 5, 9, 33, 2, 17, 5, 40, 41, 42], &Pass::FREE).unwrap();
+    let (experts, picked) = model.decoder.picked(&trace, 0).unwrap().unwrap();
+    assert_eq!(picked.len(), trace.len());
+    (experts::findings(&model.decoder, &trace, &Control::FREE).unwrap(), experts, picked[0].len())
+}
+
+#[test]
+fn a_router_that_picks_always_the_same_is_told() {
+    // A router of zeros has no reason to pick others than the first.
+    let blank = |tensors: &mut Tensors| {
+        let routers: Vec<String> =
+            tensors.keys().filter(|name| name.ends_with("gate.weight")).cloned().collect();
+        assert!(!routers.is_empty(), "{:?}", tensors.keys());
+        for router in routers {
+            let none = tensors[&router].zeros_like().unwrap();
+            tensors.insert(router, none);
+        }
+    };
+    for name in ["mixtral", "qwen3_moe"] {
+        let (sound, ..) = told(&opened(name, |_| ()).unwrap());
+        assert!(sound.len() == 1 && sound[0].verdict < Verdict::Warn, "{name}: {sound:?}");
+        let (blank, all, top) = told(&opened(name, blank).unwrap());
+        let idle = (all - top) as f64 / all as f64;
+        assert_eq!((blank[0].value, blank[0].verdict), (Some(idle), Verdict::Note), "{name}: {blank:?}");
+    }
 }

@@ -53,7 +53,9 @@ impl Moved {
         };
         let parts = (0..total.div_ceil(piece)).into_par_iter().map(part);
         let [moved, length] = parts.reduce(|| [0.0; 2], |one, other| [one[0] + other[0], one[1] + other[1]]);
-        let share = if moved == 0.0 { 0.0 } else { (moved / length).sqrt() };
+        // From nothing it is all of what there is now.
+        let share =
+            if moved == 0.0 { 0.0 } else { (moved / if length > 0.0 { length } else { moved }).sqrt() };
         Self { name: tensor.name.clone(), share }
     }
 }

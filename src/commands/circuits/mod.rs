@@ -13,7 +13,7 @@ use super::{open, progress::Bar};
 use crate::{
     analysis::circuits::spectrum::Ends,
     cli::{
-        Common, RankFormat,
+        Common, TableFormat,
         circuits::{CircuitsArgs, What},
     },
     engine::open::Model,
@@ -27,7 +27,7 @@ const SUMMARY: (usize, usize) = (3, 4);
 
 /// Runs the command.
 pub fn run(args: &CircuitsArgs, common: &Common) -> Result<()> {
-    if args.what.is_none() && args.format == RankFormat::Csv {
+    if args.what.is_none() && args.format == TableFormat::Csv {
         bail!("--format csv prints one list, and the summary has several: say --what");
     }
     memory::keep_freed();
@@ -59,9 +59,9 @@ pub fn run(args: &CircuitsArgs, common: &Common) -> Result<()> {
     work.bar.borrow_mut().clear();
     let circuits = Circuits { model: &model.info, settings: work.settings.clone(), lists: lists? };
     super::print(&match args.format {
-        RankFormat::Table => circuits.table(),
-        RankFormat::Json => circuits.json()?,
-        RankFormat::Csv => circuits.csv(),
+        TableFormat::Table => circuits.table(),
+        TableFormat::Json => circuits.json()?,
+        TableFormat::Csv => circuits.csv(),
     })
 }
 

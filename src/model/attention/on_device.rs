@@ -58,11 +58,15 @@ impl Attention for OnDevice {
             let scores = (q * f64::from(inputs.rule.scale))?.matmul(&k.t()?)?;
             let scores = scores.reshape((sequences, heads, rows, keys))?;
             let weights = self.weights(scores, first, inputs.rule)?;
+            let shares = match inputs.rule.gated {
+                true => Some(weights.sum_keepdim(3)?.maximum(f64::from(f32::MIN_POSITIVE))?),
+                false => None,
+            };
+            let weights = self.uncut(weights, first, inputs.rule, true, 0.0)?;
             if let Some(watch) = watch {
-                let shown = match inputs.rule.gated {
-                    true => weights
-                        .broadcast_div(&weights.sum_keepdim(3)?.maximum(f64::from(f32::MIN_POSITIVE))?)?,
-                    false => weights.clone(),
+                let shown = match &shares {
+                    Some(shares) => weights.broadcast_div(shares)?,
+                    None => weights.clone(),
                 };
                 watch.tile(&Tile { layer, first, weights: &shown, crossed: &self.crossed })?;
             }
@@ -113,20 +117,9 @@ impl OnDevice {
         if rows > 1 || rule.window.is_some_and(|window| window < keys) {
             scores = scores.broadcast_add(&self.mask([rows, first, keys], rule, device)?)?;
         }
-        let uncut = self.uncut(rule, first, &scores)?;
-        if let Some([before, _]) = &uncut {
-            // What is cut off all but vanishes, so that a row of which nothing is left has numbers too.
-            scores = before.where_cond(&scores, &Tensor::full(f32::MIN / 2.0, scores.dims(), device)?)?;
-        }
-        let kept = |weights: Tensor| -> Result<Tensor> {
-            match &uncut {
-                None => Ok(weights),
-                Some([before, after]) => {
-                    let seen = before.to_dtype(DType::F32)?.mul(&after.to_dtype(DType::F32)?)?;
-                    Ok(weights.mul(&seen)?)
-                }
-            }
-        };
+        // What is cut all but vanishes, so that a row of which nothing is left has numbers too; and then it does.
+        let scores = self.uncut(scores, first, rule, false, f32::MIN / 2.0)?;
+        let kept = |weights| self.uncut(weights, first, rule, false, 0.0);
         if rule.sinks.is_empty() {
             return kept(candle_nn::ops::softmax_last_dim(&scores)?);
         }
@@ -136,24 +129,22 @@ impl OnDevice {
         kept(weights.narrow(3, 0, keys)?.contiguous()?)
     }
 
-    /// 1 where nothing is cut before the softmax, and after it, each of the shape of `scores`; none where nothing is cut.
-    fn uncut(&self, rule: &Rule, first: usize, scores: &Tensor) -> Result<Option<[Tensor; 2]>> {
-        if rule.cuts.is_empty() {
-            return Ok(None);
+    /// `x`, `[sequences, heads, rows, keys]`, with `value` in the place of what is cut before the softmax, or after it.
+    fn uncut(&self, x: Tensor, first: usize, rule: &Rule, after: bool, value: f32) -> Result<Tensor> {
+        if rule.cuts.iter().all(|cut| cut.after != after) {
+            return Ok(x);
         }
-        let (sequences, heads, rows, keys) = scores.dims4()?;
-        let mask = |after: bool| -> Result<Tensor> {
-            let mut seen = vec![1u8; heads * rows * keys];
-            for cut in rule.cuts.iter().filter(|cut| cut.after == after && cut.head < heads) {
-                for row in (0..rows).filter(|row| cut.is_of(first + row)) {
-                    seen[(cut.head * rows + row) * keys + cut.key] = 0;
-                }
+        let (_, heads, rows, keys) = x.dims4()?;
+        let mut seen = vec![1u8; heads * rows * keys];
+        for cut in rule.cuts.iter().filter(|cut| cut.after == after && cut.head < heads) {
+            for row in (0..rows).filter(|row| cut.is_of(first + row)) {
+                seen[(cut.head * rows + row) * keys + cut.key] = 0;
             }
-            self.crossed.fetch_add(seen.len() as u64, Relaxed);
-            let seen = Tensor::from_vec(seen, (1, heads, rows, keys), scores.device())?;
-            Ok(seen.broadcast_as((sequences, heads, rows, keys))?.contiguous()?)
-        };
-        Ok(Some([mask(false)?, mask(true)?]))
+        }
+        self.crossed.fetch_add(seen.len() as u64, Relaxed);
+        let seen = Tensor::from_vec(seen, (1, heads, rows, keys), x.device())?;
+        let seen = seen.broadcast_as(x.shape())?.contiguous()?;
+        Ok(seen.where_cond(&x, &Tensor::full(value, x.shape(), x.device())?)?)
     }
 
     /// What hides keys when it is added to scores, `[rows, keys]`: made once for the layers that have it in common.

@@ -1,7 +1,7 @@
 //! The two ends of the residual stream: from token ids into it, and from it to logits; and what heads write to it.
 
 use anyhow::{Result, bail};
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::{Decoder, indices, scaled};
 use crate::model::{
@@ -63,7 +63,18 @@ impl Decoder {
     /// Logits, `[rows, vocabulary]`, of the residual stream after the last normalisation, `[rows, width]`.
     pub fn unembed(&self, normed: &Tensor) -> Result<Tensor> {
         let logits = self.unembedding()?.forward(&self.outward(normed)?)?;
-        let logits = scaled(logits, self.spec.logits.scale)?;
+        self.capped(scaled(logits, self.spec.logits.scale)?)
+    }
+
+    /// The logits of `ids` alone, `[ids]`, of the residual stream after the last layer at one token, `[1, width]`.
+    pub fn logits_of(&self, last: &Tensor, ids: &[u32]) -> Result<Vec<f32>> {
+        let logits = self.norm.apply(last)?.matmul(&self.unembedding_rows(ids)?.t()?)?;
+        let bias = Tensor::new(self.unembedding_bias(ids)?, &self.device)?;
+        let logits = self.capped(logits.broadcast_add(&bias)?)?;
+        Ok(logits.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?)
+    }
+
+    fn capped(&self, logits: Tensor) -> Result<Tensor> {
         Ok(match self.spec.logits.cap {
             Some(cap) => (scaled(logits, 1.0 / cap)?.tanh()? * f64::from(cap))?,
             None => logits,
@@ -136,9 +147,8 @@ impl Decoder {
     pub fn unembedding_bias(&self, ids: &[u32]) -> Result<Vec<f32>> {
         let Some(bias) = self.unembedding()?.bias() else { return Ok(vec![0.0; ids.len()]) };
         let ids = Tensor::new(ids, bias.device())?;
-        let bias =
-            scaled(bias.to_dtype(candle_core::DType::F32)?.index_select(&ids, 0)?, self.spec.logits.scale)?;
-        Ok(bias.to_device(&candle_core::Device::Cpu)?.to_vec1()?)
+        let bias = scaled(bias.to_dtype(DType::F32)?.index_select(&ids, 0)?, self.spec.logits.scale)?;
+        Ok(bias.to_device(&Device::Cpu)?.to_vec1()?)
     }
 
     /// The directions in the normalised residual stream that make the logits of `ids`, `[ids, width]`.

@@ -55,12 +55,11 @@ impl Decoder {
             (None, Site::Edge { head, query, key }, Value::Zero | Value::Knockout) => {
                 edits.cut(head.layer, Cut { head: head.head, query, key, after });
             }
-            (Some((part, columns)), ..) if !matches!(value, Value::Knockout) => {
+            (Some((part, columns)), ..) => {
                 let (layer, tokens) = (site.layer(), tokens.clone());
                 edits.push(self.change([layer, prompt], part, columns, tokens, value, clean)?);
             }
             (None, ..) => bail!("an edge is knocked out or set to zero, nothing else"),
-            (Some(_), ..) => bail!("edges alone are knocked out: give zero, mean or another run"),
         }
         Ok(())
     }
@@ -80,9 +79,8 @@ impl Decoder {
             Ok(values.narrow(1, columns.start, columns.len())?)
         };
         let (rows, known) = match value {
-            Value::Zero | Value::Knockout => {
-                (Tensor::zeros((1, columns.len()), DType::F32, &self.device)?, None)
-            }
+            Value::Knockout => bail!("edges alone are knocked out: give zero, mean or another run"),
+            Value::Zero => (Tensor::zeros((1, columns.len()), DType::F32, &self.device)?, None),
             Value::Mean => (of(clean, 0..prompt.min(clean.len()))?.mean_keepdim(0)?, None),
             // A sum is a copy: the other run may go on in the memory that its trace is in.
             Value::From(others) => {

@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use crate::{
-    analysis::check::{Finding, Verdict, catalogue, summary},
+    analysis::check::{Finding, Verdict, catalogue, summary, verdict},
     app::{App, Layout, phase::Phase, screens::health::Health},
     engine::protocol::ModelInfo,
     text::line,
@@ -95,7 +95,7 @@ fn title(health: &Health) -> String {
         Phase::Running(done, _) => format!("Health · {done}% · {found}"),
         Phase::Stopped(done, _) => format!("Health · stopped at {done}% · {found}"),
         Phase::Done => {
-            let worst = health.findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
+            let worst = verdict(&health.findings);
             let hidden = health.findings.len() - health.shown().count();
             let hidden = if hidden > 0 { " · v shows all" } else { "" };
             format!("Health · {} · {found}{hidden}", worst.name())

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 pub(crate) use self::table::Action;
 use crate::{
-    analysis::check::{Finding, Verdict, catalogue, gravest_first},
+    analysis::check::{Finding, Verdict, catalogue, gravest_first, verdict},
     app::{
         App, Effect, Options,
         phase::Phase,
@@ -40,7 +40,7 @@ impl Health {
     /// The findings that are shown.
     pub fn shown(&self) -> impl Iterator<Item = &Finding> {
         // Where all is well there is nothing else to show.
-        let worst = self.findings.first().map_or(Verdict::Ok, |finding| finding.verdict);
+        let worst = verdict(&self.findings);
         self.findings
             .iter()
             .filter(move |finding| self.all || worst == Verdict::Ok || finding.verdict > Verdict::Ok)
@@ -155,6 +155,11 @@ fn checks(app: &mut App, names: &str) -> Result<Vec<Effect>, String> {
     app.model()?;
     let names: Vec<&str> = names.split([' ', ',']).filter(|name| !name.is_empty()).collect();
     let only = if names.is_empty() { catalogue::ids() } else { catalogue::chosen(&names)? };
+    if only.iter().all(|id| id.starts_with("against.")) {
+        return Err(
+            "what the explorer opens is compared with nothing: attnscope check MODEL --against OTHER".into(),
+        );
+    }
     app.screen = Screen::Health;
     Ok(start(app, only))
 }
